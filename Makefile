@@ -1,0 +1,52 @@
+# Every target makes .venv by itself. PYTHON chooses the interpreter (3.11 or newer) that it is made from.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+BIN := .venv/bin
+RUN := .venv/.installed
+DEV := .venv/.installed-dev
+CODE := pfndispatchcopy tests benchmarks examples
+
+.PHONY: help demo offload test test-all lint types bench clean
+
+help: ## what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(RUN): pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; name one with: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@$(BIN)/python -m compileall -q pfndispatchcopy
+	@touch $@
+
+$(DEV): pyproject.toml $(RUN)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+demo: $(RUN) ## copy a real file to two destinations, verified, and show it
+	@$(BIN)/python examples/quick_demo.py
+
+offload: $(RUN) ## copy your own file: make offload SRC=clip.mov DEST="/mnt/a /mnt/b"
+	@test -n "$(SRC)" && test -n "$(DEST)" || { echo 'usage: make offload SRC=file DEST="folder folder ..."' >&2; exit 2; }
+	@$(BIN)/pfndispatchcopy "$(SRC)" $(DEST)
+
+test: $(DEV) ## the test suite (under five minutes)
+	@$(BIN)/python -m pytest
+
+test-all: $(DEV) ## the test suite with the long tests
+	@$(BIN)/python -m pytest -m ''
+
+lint: $(DEV) ## ruff: rules and format
+	@$(BIN)/ruff check $(CODE)
+	@$(BIN)/ruff format --check $(CODE)
+
+types: $(DEV) ## mypy --strict over package, tests and benchmarks
+	@$(BIN)/mypy
+
+bench: $(RUN) ## side by side with cp, tee and dd
+	@$(BIN)/python -m benchmarks.compare
+
+clean: ## remove what was made
+	@rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
