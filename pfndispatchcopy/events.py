@@ -1,0 +1,114 @@
+"""What a run tells while it goes on. An observer is any callable that takes an event.
+
+Events come from several threads, one at a time for each kind of source; an observer that keeps
+state guards it. An observer that raises ends the run as an internal error: it is part of the program.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from pfndispatchcopy.model import DestinationResult, Notice, Phase, Strategy
+
+__all__ = [
+    "DestinationProgress",
+    "ErrorEvent",
+    "Event",
+    "FileEvent",
+    "Observer",
+    "PartialEvent",
+    "PlanEvent",
+    "ProgressEvent",
+    "WarningEvent",
+    "ignore_events",
+]
+
+
+class PlanEvent(NamedTuple):
+    """What will be done, before anything is written.
+
+    Attributes:
+        files: number of source files.
+        bytes: their size together, in bytes; None for a stream.
+        strategy: the copy path.
+        chunk_size: bytes.
+        queue_depth: chunks that one destination may lag behind.
+        jobs: files in flight at once.
+        memory_bound: upper bound in bytes of all buffers together.
+        reason: why this path, in words.
+        free_bytes: by destination as spelled, bytes free on its volume; None where unknown.
+    """
+
+    files: int
+    bytes: int | None
+    strategy: Strategy
+    chunk_size: int
+    queue_depth: int
+    jobs: int
+    memory_bound: int
+    reason: str
+    free_bytes: tuple[tuple[str, int | None], ...] = ()
+
+
+class DestinationProgress(NamedTuple):
+    """One destination at one moment; *rate* in bytes a second; *state* in a word, such as ``copying``."""
+
+    path: str
+    bytes_done: int
+    rate: float
+    state: str
+
+
+class ProgressEvent(NamedTuple):
+    """How far the run is.
+
+    Attributes:
+        phase: copying, or reading back.
+        bytes_done: in this phase, the minimum over the destinations still alive.
+        bytes_total: of this phase; None for a stream.
+        rate: bytes a second of the slowest destination.
+        eta_s: seconds until everything is done, verification included; None while unknown.
+        destinations: each one of them.
+    """
+
+    phase: Phase
+    bytes_done: int
+    bytes_total: int | None
+    rate: float
+    eta_s: float | None
+    destinations: tuple[DestinationProgress, ...]
+
+
+class FileEvent(NamedTuple):
+    """A file is done, well or not, on all its destinations."""
+
+    path: str
+    size: int
+    hashes: dict[str, str]
+    destinations: tuple[DestinationResult, ...]
+
+
+class PartialEvent(NamedTuple):
+    """A temporary name came to exist or is gone again: what a killed run would leave behind."""
+
+    path: str
+    exists: bool
+
+
+class WarningEvent(NamedTuple):
+    """Something that a person should know and that fails nothing."""
+
+    notice: Notice
+
+
+class ErrorEvent(NamedTuple):
+    """Something failed."""
+
+    notice: Notice
+
+
+Event = PlanEvent | ProgressEvent | FileEvent | PartialEvent | WarningEvent | ErrorEvent
+Observer = Callable[[Event], None]
+
+
+def ignore_events(event: Event) -> None:
+    """Take no notice."""

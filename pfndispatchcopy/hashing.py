@@ -1,0 +1,160 @@
+"""Digests: the names of the contract, and several of them taken in one pass.
+
+Sources: xxHash, https://github.com/Cyan4973/xxHash/blob/dev/doc/xxhash_spec.md (the canonical,
+big-endian form is what is printed); C4, SMPTE ST 2114:2017.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple, Protocol
+
+import xxhash
+
+from pfndispatchcopy.errors import UsageError
+
+__all__ = [
+    "ALGORITHMS",
+    "DEFAULT_HASH",
+    "Algorithm",
+    "HashCalculator",
+    "canonical_name",
+    "comparison_name",
+    "short_key",
+]
+
+DEFAULT_HASH = "xxh64be"
+
+_C4_ALPHABET = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+_C4_DIGITS = 88
+
+
+class _Hasher(Protocol):
+    def update(self, data: memoryview | bytes, /) -> None: ...
+
+    def digest(self) -> bytes: ...
+
+    def hexdigest(self) -> str: ...
+
+
+def _from_library(name: str) -> _Hasher:
+    import hashlib  # noqa: PLC0415 - it loads all of OpenSSL, which xxHash does not need
+
+    return hashlib.new(name, usedforsecurity=False)
+
+
+class _C4:
+    """A C4 ID: SHA-512 as a base-58 number of 88 digits behind ``c4`` (SMPTE ST 2114)."""
+
+    def __init__(self) -> None:
+        self._sha512 = _from_library("sha512")
+        self.update = self._sha512.update
+
+    def digest(self) -> bytes:
+        return self._sha512.digest()
+
+    def hexdigest(self) -> str:
+        number = int.from_bytes(self.digest(), "big")
+        digits: list[str] = []
+        while number:
+            number, digit = divmod(number, 58)
+            digits.append(_C4_ALPHABET[digit])
+        return "c4" + "".join(reversed(digits)).rjust(_C4_DIGITS, _C4_ALPHABET[0])
+
+
+class Algorithm(NamedTuple):
+    """One digest by its name.
+
+    Attributes:
+        name: the canonical name, which results are keyed by.
+        new: makes an object with ``update`` and ``hexdigest``.
+        is_fast: whether it keeps up with memory, so that it may run in the reader's thread
+            (xxh64 8 GiB/s, xxh3 and xxh128 20 and more, against sha1 and sha256 1.4, md5 0.6:
+            ``benchmarks/exp_hash.py``). The slow ones get a thread each.
+        digest_length: of the printed form, in characters.
+    """
+
+    name: str
+    new: Callable[[], _Hasher]
+    is_fast: bool
+    digest_length: int
+
+
+ALGORITHMS: Mapping[str, Algorithm] = {
+    algorithm.name: algorithm
+    for algorithm in (
+        Algorithm("xxh64be", xxhash.xxh64, is_fast=True, digest_length=16),
+        Algorithm("xxh3", xxhash.xxh3_64, is_fast=True, digest_length=16),
+        Algorithm("xxh128", xxhash.xxh3_128, is_fast=True, digest_length=32),
+        Algorithm("md5", lambda: _from_library("md5"), is_fast=False, digest_length=32),
+        Algorithm("sha1", lambda: _from_library("sha1"), is_fast=False, digest_length=40),
+        Algorithm("sha256", lambda: _from_library("sha256"), is_fast=False, digest_length=64),
+        Algorithm("c4", _C4, is_fast=False, digest_length=90),
+    )
+}
+
+_ALIASES = {"xxh64": "xxh64be"}
+
+
+def canonical_name(name: str) -> str:
+    """Return the canonical spelling of a digest's name (``xxh64`` is ``xxh64be``; case does not matter).
+
+    Raises:
+        UsageError: no digest has this name; the message lists those there are.
+    """
+    lowered = name.strip().lower()
+    canonical = _ALIASES.get(lowered, lowered)
+    if canonical not in ALGORITHMS:
+        known = ", ".join(["xxh64be (= xxh64)", *(each for each in ALGORITHMS if each != "xxh64be")])
+        raise UsageError(f"unknown hash name {name!r}; known are: {known}")
+    return canonical
+
+
+def comparison_name(names: Iterable[str]) -> str:
+    """Choose the digest that copies are compared by: the first fast one asked for, or else ``xxh128``.
+
+    A slow digest would make the read-back wait for the processor instead of for the disk; ``xxh128``
+    costs next to nothing beside it and is as good a proof against accidents.
+    """
+    return next((name for name in names if ALGORITHMS[name].is_fast), "xxh128")
+
+
+def short_key(data: bytes) -> str:
+    """Return ten hexadecimal digits that stand for *data*, such as a name that is too long to be part of another."""
+    return xxhash.xxh3_64_hexdigest(data)[:10]
+
+
+class HashCalculator:
+    """Several digests of one stream of bytes, taken together.
+
+    Args:
+        names: digest names of the contract; aliases are understood, repetitions are dropped.
+
+    Raises:
+        UsageError: a name is unknown.
+
+    Example:
+        >>> calculator = HashCalculator(["xxh64be"])
+        >>> calculator.update(b"")
+        >>> calculator.hexdigests()
+        {'xxh64be': 'ef46db3751d8e999'}
+    """
+
+    __slots__ = ("_hashers", "_updates")
+
+    def __init__(self, names: Iterable[str] = (DEFAULT_HASH,)) -> None:
+        canonical = dict.fromkeys(canonical_name(name) for name in names)
+        self._hashers = {name: ALGORITHMS[name].new() for name in canonical}
+        self._updates = tuple(hasher.update for hasher in self._hashers.values())
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The canonical names, in the order asked for."""
+        return tuple(self._hashers)
+
+    def update(self, data: memoryview | bytes) -> None:
+        """Take the next bytes of the stream into every digest."""
+        for update in self._updates:
+            update(data)
+
+    def hexdigests(self) -> dict[str, str]:
+        """Return the digests so far, by canonical name; hexadecimal, but a C4 ID for ``c4``."""
+        return {name: hasher.hexdigest() for name, hasher in self._hashers.items()}

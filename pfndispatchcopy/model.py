@@ -1,0 +1,349 @@
+"""The values that flow through the program; no behaviour but derived facts.
+
+Most are named tuples: as frozen, slotted and picklable as data classes, and made in a sixth of the time,
+which every start of the command pays (benchmarks/exp_startup.py). The two results answer to names as keys,
+which tuples do not, and are written out.
+"""
+
+from collections.abc import Iterable, Iterator
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+from pfndispatchcopy.errors import ExitCode
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = [
+    "STANDARD_INPUT",
+    "Conflict",
+    "CopyResult",
+    "DestinationResult",
+    "Identity",
+    "Notice",
+    "Phase",
+    "Preserve",
+    "ReadBack",
+    "SourceSnapshot",
+    "State",
+    "Strategy",
+    "Verify",
+    "VerifySource",
+    "decide_exit_code",
+]
+
+STANDARD_INPUT = "-"
+
+
+class State(StrEnum):
+    """How a destination, or a file on it, ended."""
+
+    VERIFIED = "verified"
+    COPIED = "copied"
+    IDENTICAL = "identical"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+    MISMATCH = "mismatch"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the destination holds what it was asked to hold."""
+        return self in (State.VERIFIED, State.COPIED, State.IDENTICAL, State.SKIPPED)
+
+
+class ReadBack(StrEnum):
+    """How the bytes of a copy were compared: past the page cache, or not."""
+
+    DIRECT = "direct"
+    EVICTED = "evicted"
+    MEMORY = "memory"
+    CACHED = "cached"
+    NONE = "none"
+
+
+class Strategy(StrEnum):
+    """The path that the data takes."""
+
+    AUTO = "auto"
+    SINGLE = "single"
+    PARALLEL = "parallel"
+
+
+class Phase(StrEnum):
+    """What an offload is busy with."""
+
+    COPY = "copy"
+    VERIFY = "verify"
+
+
+class Verify(StrEnum):
+    """Whether the copies are read back from the medium."""
+
+    NONE = "none"
+    DESTINATION = "destination"
+
+
+class VerifySource(StrEnum):
+    """Whether, and when, the source is read a second time."""
+
+    NONE = "none"
+    PER_FILE = "per-file"
+    AFTER_ALL = "after-all"
+
+
+class Conflict(StrEnum):
+    """What to do with an existing destination file whose content differs."""
+
+    ERROR = "error"
+    SKIP = "skip"
+    OVERWRITE = "overwrite"
+    RENAME = "rename"
+
+
+class Preserve(StrEnum):
+    """What of the source's metadata a copy keeps."""
+
+    MODE = "mode"
+    TIMES = "times"
+    XATTR = "xattr"
+    OWNER = "owner"
+
+
+class Identity(NamedTuple):
+    """Which file-system object this is: device and inode number."""
+
+    device: int
+    inode: int
+
+
+class SourceSnapshot(NamedTuple):
+    """A source file as it was when it was opened.
+
+    Attributes:
+        identity: device and inode; compared again after reading.
+        size: in bytes; None for a stream, whose size only its end tells.
+        mode: permission bits.
+        mtime_ns, ctime_ns, atime_ns: nanoseconds since the epoch.
+        owner, group: numeric.
+        xattrs: extended attributes of the ``user`` namespace.
+    """
+
+    identity: Identity
+    size: int | None
+    mode: int = 0o666
+    mtime_ns: int = 0
+    ctime_ns: int = 0
+    atime_ns: int = 0
+    owner: int = -1
+    group: int = -1
+    xattrs: tuple[tuple[str, bytes], ...] = ()
+
+
+class Notice(NamedTuple):
+    """A warning or an error, with what a person and a script need to act on it.
+
+    Attributes:
+        message: one sentence or more: what happened, where, what state things are in, what to do.
+            Free of control characters.
+        path: the path it is about, exact.
+        operation: what was being done: ``open``, ``write``, ``flush``, ``rename``, ``verify`` …
+        errno: the system's name for the reason, such as ``ENOSPC``, or None.
+        destination: the destination it concerns, as the caller spelled it, or None.
+    """
+
+    message: str
+    path: str
+    operation: str
+    errno: str | None = None
+    destination: str | None = None
+
+
+class _Result:
+    """Frozen, picklable, and answers to keys as well as to attributes: ``result["success"]``."""
+
+    __slots__: tuple[str, ...] = ()
+    _derived: ClassVar[tuple[str, ...]] = ()
+
+    def _fill(self, **values: object) -> None:
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    def _values(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"a result cannot be changed: {name}")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"a result cannot be changed: {name}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), tuple(self._values().values())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Result) and type(other) is type(self) and self._values() == other._values()
+
+    def __hash__(self) -> int:
+        return hash(repr(self))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self._values().items())})"
+
+    def keys(self) -> tuple[str, ...]:
+        """The keys that it answers to."""
+        return (*self.__slots__, *self._derived)
+
+    def __getitem__(self, key: str) -> Any:
+        if key not in self.keys():
+            raise KeyError(key)
+        return getattr(self, key)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.keys()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keys())
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return what *key* holds, or *default* where there is no such key."""
+        return self[key] if key in self else default  # noqa: SIM401 - this is that method
+
+
+class DestinationResult(_Result):
+    """One file on one destination.
+
+    Attributes:
+        location: where the copy is, or would have been; :attr:`path` is the same as a Path.
+        label: the destination as the caller spelled it.
+        state: how it ended.
+        read_back: how the bytes were compared.
+        bytes_written: what was written, in bytes; 0 for an identical file.
+        duration_s: from the start of the copy until this destination was done, in seconds.
+        error: why it is not complete as asked for; None where it is.
+    """
+
+    __slots__ = ("location", "label", "state", "read_back", "bytes_written", "duration_s", "error")  # noqa: RUF023
+    _derived = ("path", "success", "speed_mb_sec")
+
+    location: str
+    label: str
+    state: State
+    read_back: ReadBack
+    bytes_written: int
+    duration_s: float
+    error: Notice | None
+
+    def __init__(
+        self,
+        location: str,
+        label: str,
+        state: State,
+        read_back: ReadBack = ReadBack.NONE,
+        bytes_written: int = 0,
+        duration_s: float = 0.0,
+        error: Notice | None = None,
+    ) -> None:
+        self._fill(
+            location=location,
+            label=label,
+            state=state,
+            read_back=read_back,
+            bytes_written=bytes_written,
+            duration_s=duration_s,
+            error=error,
+        )
+
+    @property
+    def path(self) -> "Path":
+        """Where the copy is, or would have been."""
+        from pathlib import Path  # noqa: PLC0415 - 8 ms that the command does not need (benchmarks/exp_startup.py)
+
+        return Path(self.location)
+
+    @property
+    def success(self) -> bool:
+        """Whether this destination is complete, and verified where that was asked for."""
+        return self.error is None and self.state.is_complete
+
+    @property
+    def speed_mb_sec(self) -> float:
+        """Megabytes (10^6 bytes) written a second, over the whole time until it was done."""
+        return _megabytes_a_second(self.bytes_written, self.duration_s)
+
+
+class CopyResult(_Result):
+    """One file and all its destinations.
+
+    Attributes:
+        source: what was read; ``-`` is standard input.
+        size: of the source, in bytes; for a stream that failed, what was read of it.
+        hashes: digests by canonical name; empty when the source could not be read to its end.
+        destinations: one result each, in the order asked for.
+        duration: of the whole, in seconds.
+        strategy: the path that the data took.
+    """
+
+    __slots__ = ("source", "size", "hashes", "destinations", "duration", "strategy")  # noqa: RUF023
+    _derived = ("success", "speed_mb_sec", "hash", "exit_code")
+
+    source: str
+    size: int
+    hashes: dict[str, str]
+    destinations: tuple[DestinationResult, ...]
+    duration: float
+    strategy: Strategy
+
+    def __init__(
+        self,
+        source: str,
+        size: int,
+        hashes: dict[str, str],
+        destinations: tuple[DestinationResult, ...],
+        duration: float,
+        strategy: Strategy,
+    ) -> None:
+        self._fill(
+            source=source,
+            size=size,
+            hashes=hashes,
+            destinations=destinations,
+            duration=duration,
+            strategy=strategy,
+        )
+
+    @property
+    def success(self) -> bool:
+        """Whether every destination is complete, and verified where that was asked for."""
+        return all(destination.success for destination in self.destinations)
+
+    @property
+    def hash(self) -> str | None:
+        """The digest asked for first; None when the source could not be read to its end."""
+        return next(iter(self.hashes.values()), None)
+
+    @property
+    def speed_mb_sec(self) -> float:
+        """Megabytes (10^6 bytes) of the source a second, over the whole run."""
+        return _megabytes_a_second(self.size, self.duration)
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """What the command ends with after this."""
+        return decide_exit_code(self.destinations)
+
+
+def decide_exit_code(destinations: Iterable[DestinationResult]) -> ExitCode:
+    """The table of exit codes: a mismatch beats the rest; then all, some or none complete."""
+    results = tuple(destinations)
+    if any(result.state is State.MISMATCH for result in results):
+        return ExitCode.MISMATCH
+    if all(result.success for result in results):
+        return ExitCode.OK
+    if any(result.state.is_complete for result in results):
+        return ExitCode.PARTIAL
+    return ExitCode.FAILED
+
+
+def _megabytes_a_second(size: int, duration_s: float) -> float:
+    return size / 1e6 / duration_s if duration_s > 0 else 0.0
