@@ -1,0 +1,86 @@
+"""What Windows does otherwise: no descriptors for folders, a rename that never replaces, no POSIX metadata."""
+
+import os
+
+from pfndispatchcopy.fileio.system import FolderHandle, Mount, System, Usage
+from pfndispatchcopy.model import Identity
+
+__all__ = ["WindowsSystem"]
+
+_BINARY = getattr(os, "O_BINARY", 0)
+
+
+class WindowsSystem(System):
+    """Windows: folders are held by their path, since there is nothing else to hold them by."""
+
+    name = "windows"
+
+    def open_folder(self, path: str) -> FolderHandle:
+        status = os.stat(path)
+        os.listdir(path)  # refuses what is no folder, with the system's reason
+        return FolderHandle(path, -1, Identity(status.st_dev, status.st_ino))
+
+    def close_folder(self, folder: FolderHandle) -> None:
+        del folder
+
+    def list_names(self, folder: FolderHandle) -> list[str]:
+        return os.listdir(folder.path)
+
+    def flush_folder(self, folder: FolderHandle) -> bool:
+        del folder  # NTFS journals its folders; there is no call to wait for
+        return True
+
+    def status_of_name(self, folder: FolderHandle, name: str) -> os.stat_result:
+        return os.lstat(os.path.join(folder.path, name))
+
+    def open_name(self, folder: FolderHandle, name: str, flags: int, mode: int = 0o600) -> int:
+        return os.open(os.path.join(folder.path, name), flags | _BINARY, mode)
+
+    def remove_name(self, folder: FolderHandle, name: str) -> None:
+        os.unlink(os.path.join(folder.path, name))
+
+    def replace_name(self, folder: FolderHandle, old: str, new: str) -> None:
+        os.replace(os.path.join(folder.path, old), os.path.join(folder.path, new))
+
+    def rename_to_free_name(self, folder: FolderHandle, old: str, new: str) -> None:
+        os.rename(os.path.join(folder.path, old), os.path.join(folder.path, new))
+
+    def open_source(self, path: str) -> int:
+        return os.open(path, os.O_RDONLY | _BINARY)
+
+    def read(self, fd: int, buffer: memoryview) -> int:
+        data = os.read(fd, len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def lock(self, fd: int) -> bool | None:
+        del fd  # a byte-range lock would forbid the rename; an open file cannot be swept anyway
+        return None
+
+    def default_mode(self) -> int:
+        return 0o666
+
+    def set_mode(self, fd: int, mode: int) -> None:
+        del fd, mode
+
+    def set_owner(self, fd: int, owner: int, group: int) -> None:
+        del fd, owner, group
+
+    def usage(self, path: str) -> Usage | None:
+        import psutil  # noqa: PLC0415 - 57 ms that most runs do not need (benchmarks/exp_startup.py)
+
+        numbers = psutil.disk_usage(path)
+        return Usage(numbers.total, numbers.free)
+
+    def mount(self, path: str) -> Mount:
+        drive = os.path.splitdrive(os.path.abspath(path))[0]
+        return Mount("", drive)
+
+    def root_device(self) -> int:
+        return os.stat(os.environ.get("SYSTEMDRIVE", "C:") + "\\").st_dev
+
+    def raise_descriptor_limit(self, needed: int) -> int:
+        return needed
+
+    def host_name(self) -> str:
+        return os.environ.get("COMPUTERNAME", "this machine")

@@ -1,0 +1,50 @@
+"""Every test is checked for what it leaves behind: threads, descriptors, temporary names."""
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.faulty_system import FaultySystem
+from tests.support.files import partials
+
+
+@pytest.fixture(autouse=True)
+def no_leaks(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[None]:
+    """Fail a test that leaves a thread, a descriptor or a partial behind.
+
+    A test that means to (a lane that hangs for ever) says so with the marker ``leaks``.
+    """
+    threads, descriptors = set(threading.enumerate()), _descriptors()
+    yield
+    if request.node.get_closest_marker("leaks"):
+        return
+    until = time.monotonic() + 5
+    while (left := [each for each in threading.enumerate() if each not in threads]) and time.monotonic() < until:
+        time.sleep(0.01)
+    assert not left, f"threads left behind: {left}"
+    new = {fd: name for fd, name in _descriptors().items() if descriptors.get(fd) != name}
+    mine = {fd: name for fd, name in new.items() if name.startswith(str(tmp_path))}
+    assert not mine, f"descriptors left behind: {mine}"
+    assert not partials(tmp_path), f"partials left behind: {partials(tmp_path)}"
+
+
+def _descriptors() -> dict[int, str]:
+    found: dict[int, str] = {}
+    folder = "/proc/self/fd"
+    if os.path.isdir(folder):
+        for name in os.listdir(folder):
+            try:
+                found[int(name)] = os.readlink(f"{folder}/{name}")
+            except OSError:
+                continue
+    return found
+
+
+@pytest.fixture
+def faulty() -> FaultySystem:
+    """The operating system, with faults to be added."""
+    return FaultySystem()
