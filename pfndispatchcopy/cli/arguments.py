@@ -1,0 +1,342 @@
+"""The arguments of the command: one table, from which the parser, the help and the configuration live."""
+
+import argparse
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn
+
+from pfndispatchcopy import __version__
+from pfndispatchcopy.cli.request import PROGRAM, Request
+from pfndispatchcopy.errors import PfnDispatchCopyError, UsageError
+from pfndispatchcopy.hashing import canonical_name
+from pfndispatchcopy.model import STANDARD_INPUT, Conflict, Strategy, Verify, VerifySource
+from pfndispatchcopy.options import CopyOptions, parse_preserve, parse_seconds, parse_size
+
+__all__ = ["build_parser", "option_names", "parse"]
+
+_DESCRIPTION = """\
+Copy a file to several destinations at once, reading it once, and prove that every copy is good:
+each one is flushed, read back from the medium and compared before it gets its final name."""
+
+_EPILOG = """\
+A DESTINATION that is an existing folder, or ends in a separator, takes the file under its own name;
+anything else is the file's full path. SOURCE - is standard input.
+
+sizes: plain bytes, K M G (powers of 1000), KiB MiB GiB (powers of 1024)
+exit codes: 0 complete and verified, 1 failed, 2 refused before anything was written, 3 partly complete,
+4 a verification found bytes that differ, 130 and 143 interrupted
+
+examples:
+  pfndispatchcopy A001.mov /mnt/raid /mnt/shuttle
+  pfndispatchcopy -t xxh64be,md5 A001.mov /mnt/raid/day1/ /mnt/shuttle/day1/
+  tar -c card | pfndispatchcopy - /mnt/a/card.tar /mnt/b/card.tar
+"""
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Finds the width of the terminal by itself: argparse loads the whole of shutil for that, at every start."""
+
+    def __init__(self, prog: str) -> None:
+        try:
+            width = int(os.environ.get("COLUMNS", "")) or 80
+        except ValueError:
+            width = os.get_terminal_size().columns if os.isatty(1) else 80
+        super().__init__(prog, width=max(40, width - 2))
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises instead of printing a page and exiting."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message)
+
+
+def _type(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Let argparse name the option in front of the package's own message."""
+
+    def convert(text: str) -> Any:
+        try:
+            return parse(text)
+        except PfnDispatchCopyError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return convert
+
+
+def _count(text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise UsageError(f"{text!r} is not a whole number of at least 1")
+    return number
+
+
+def _size_above_zero(text: str) -> int:
+    size = parse_size(text)
+    if size < 1:
+        raise UsageError(f"{text!r}: at least one byte is needed")
+    return size
+
+
+def _hash_names(text: str) -> tuple[str, ...]:
+    return tuple(canonical_name(name) for name in text.split(","))
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Build the parser; nothing is filled in, so that a layer of options holds only what was given."""
+    parser = _Parser(
+        prog=PROGRAM,
+        usage=(
+            f"{PROGRAM} [OPTIONS] SOURCE DESTINATION [DESTINATION ...]\n"
+            f"       {PROGRAM} [OPTIONS] -d DESTINATION [-d DESTINATION ...] SOURCE"
+        ),
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=_Formatter,
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+        add_help=False,
+    )
+    parser.add_argument("paths", nargs="*", metavar="SOURCE DESTINATION", help=argparse.SUPPRESS)
+    _add_copying(parser.add_argument_group("copying"))
+    _add_safety(parser.add_argument_group("safety"))
+    _add_showing(parser.add_argument_group("showing"))
+    return parser
+
+
+def _add_copying(group: Any) -> None:
+    add = group.add_argument
+    add(
+        "-d",
+        "--dest",
+        action="append",
+        metavar="PATH",
+        help="a destination; every other path is then a source",
+    )
+    add(
+        "-t",
+        "--hash",
+        action="append",
+        type=_type(_hash_names),
+        metavar="NAME",
+        help="digest to take in the same pass, repeatable or with commas: xxh64be (= xxh64), xxh3, xxh128,"
+        " md5, sha1, sha256, c4 (default: xxh64be)",
+    )
+    add(
+        "-b",
+        "--buffer-size",
+        type=_type(_size_above_zero),
+        metavar="SIZE",
+        help="chunk size (default: fits the file)",
+    )
+    add(
+        "--queue-depth",
+        type=_type(_count),
+        metavar="N",
+        help="chunks that one destination may lag behind the reader (default: automatic)",
+    )
+    add(
+        "--memory-limit",
+        type=_type(_size_above_zero),
+        metavar="SIZE",
+        help="upper bound of all buffers together (default: automatic)",
+    )
+    add("--strategy", choices=[str(each) for each in Strategy], help="force the copy path (default: auto)")
+    add("--bwlimit", type=_type(_size_above_zero), metavar="RATE", help="read at most RATE bytes a second")
+    add(
+        "--preserve",
+        type=_type(parse_preserve),
+        metavar="LIST",
+        help="metadata to keep: mode,times,xattr,owner, or all, or none (default: mode,times,xattr)",
+    )
+    add("-k", dest="historic_k", action="store_true", help="accepted for old scripts; does nothing")
+
+
+def _add_safety(group: Any) -> None:
+    add = group.add_argument
+    add(
+        "-f_size",
+        "--expect-size",
+        type=_type(parse_size),
+        metavar="BYTES",
+        help="refuse a source of another size",
+    )
+    add(
+        "-noflush_dest",
+        "--no-flush",
+        action="append",
+        metavar="PATH",
+        help="do not force this destination to stable storage (as spelled here; repeatable)",
+    )
+    add(
+        "--verify",
+        choices=[str(each) for each in Verify],
+        help="read every copy back from the medium and compare (default: destination)",
+    )
+    add(
+        "--verify-source",
+        choices=[str(each) for each in VerifySource],
+        help="read the source a second time and compare (default: none)",
+    )
+    add(
+        "--on-conflict",
+        choices=[str(each) for each in Conflict],
+        help="an existing file whose content differs (default: error)",
+    )
+    add("--quick-check", action="store_true", help='judge "identical" by size and time, not by content')
+    add(
+        "--lock-wait",
+        type=_type(parse_seconds),
+        metavar="SECONDS",
+        help="wait for another run on the same file",
+    )
+    add("--require-mount", action="store_true", help="refuse a destination that is on no volume of its own")
+    add(
+        "--stall-timeout",
+        type=_type(parse_seconds),
+        metavar="SECONDS",
+        help="give up on what finishes no operation for so long; 0 = never (default: 300)",
+    )
+
+
+def _add_showing(group: Any) -> None:
+    add = group.add_argument
+    add("-n", "--dry-run", action="store_true", help="print the plan and why, and write nothing")
+    add("--progress", choices=["auto", "bar", "plain", "none"], help="on standard error (default: auto)")
+    add("--json", action="store_true", help="JSON Lines events on standard output, and nothing else there")
+    add("--log-file", metavar="FILE", help="append a timestamped log, one line an event")
+    add("--syslog", action="store_true", help="the same to the system's log")
+    add("--on-finish", metavar="COMMAND", help="run it at the end, the summary event on its standard input")
+    add(
+        "--config",
+        metavar="FILE",
+        help="TOML options (default: $PFNDISPATCHCOPY_CONFIG, then the user's file)",
+    )
+    add("--preset", metavar="NAME", help="options of [preset.NAME] in the configuration")
+    add("-v", "--verbose", action="store_true", help="tell each step on standard error")
+    add("-q", "--quiet", action="store_true", help="nothing at all unless there is a warning or an error")
+    add("--version", action="version", version=f"{PROGRAM} {__version__}", help="print the version")
+    add("-h", "--help", action="help", help="print this")
+
+
+_NOT_IN_FILES = frozenset({"help", "version", "config", "preset"})
+
+
+def option_names(parser: argparse.ArgumentParser) -> dict[str, bool]:
+    """The long options that a configuration may set, without their dashes: name → takes a value."""
+    return {
+        option[2:]: action.nargs != 0
+        for action in parser._actions  # noqa: SLF001 - argparse tells its table in no other way
+        for option in action.option_strings
+        if option.startswith("--") and option[2:] not in _NOT_IN_FILES
+    }
+
+
+def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> Request:
+    """Turn a command line, with the configuration below it, into a request.
+
+    Raises:
+        UsageError: it cannot be used.
+        SystemExit: ``--help`` or ``--version`` were asked for and printed.
+    """
+    parser = build_parser()
+    given = _parse_layer(parser, arguments)
+    layers = _configured(parser, given, environment)
+    if len(given.get("paths", [])) > 1 and "dest" not in given:
+        layers.pop("dest", None)  # destinations on the command line take the place of those in the file
+    return _request({**layers, **given})
+
+
+def _parse_layer(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> dict[str, Any]:
+    words, after = list(arguments), []
+    if "--" in words:  # argparse takes options and paths in any order, but forgets this mark on the way
+        at = words.index("--")
+        words, after = words[:at], words[at + 1 :]
+    layer = dict(vars(parser.parse_intermixed_args(words)))
+    if after:
+        layer["paths"] = [*layer.get("paths", []), *after]
+    return layer
+
+
+def _configured(
+    parser: argparse.ArgumentParser, given: Mapping[str, Any], environment: Mapping[str, str]
+) -> dict[str, Any]:
+    """The options of the configuration file: its top level, and above that the preset."""
+    from pfndispatchcopy.config import as_arguments, find_file, read_file  # noqa: PLC0415 - mostly not needed
+
+    path = find_file(given.get("config"), environment)
+    preset = given.get("preset")
+    if path is None:
+        if preset is not None:
+            raise UsageError(f"--preset {preset}: there is no configuration file")
+        return {}
+    merged: dict[str, Any] = {}
+    for where, table in read_file(path, preset):
+        try:
+            arguments, switched_off = as_arguments(table, option_names(parser))
+            merged.update(_parse_layer(parser, arguments))
+            for name in switched_off:
+                merged.pop(name.replace("-", "_"), None)
+        except UsageError as error:
+            raise UsageError(f"{where}: {error}") from None
+    merged.pop("paths", None)
+    return merged
+
+
+def _request(values: Mapping[str, Any]) -> Request:
+    paths: list[str] = list(values.get("paths", []))
+    destinations: list[str] = list(values.get("dest", []))
+    if destinations:
+        if len(paths) != 1:
+            raise UsageError(f"with -d exactly one SOURCE is needed, {len(paths)} were given")
+    else:
+        if len(paths) < 2:
+            raise UsageError("a SOURCE and at least one DESTINATION are needed (see --help)")
+        destinations = paths[1:]
+    if STANDARD_INPUT in destinations:
+        raise UsageError("standard output cannot be a destination")
+    if values.get("quiet") and values.get("verbose"):
+        raise UsageError("--quiet and --verbose contradict each other")
+    return Request(
+        source=paths[0],
+        destinations=tuple(destinations),
+        options=CopyOptions(**_copy_options(values)),
+        dry_run=values.get("dry_run", False),
+        json=values.get("json", False),
+        verbose=values.get("verbose", False),
+        quiet=values.get("quiet", False),
+        progress=values.get("progress", "auto"),
+        log_file=values.get("log_file"),
+        syslog=values.get("syslog", False),
+        on_finish=values.get("on_finish"),
+    )
+
+
+# argparse's name → field of CopyOptions, for those that are taken over as they are.
+_FIELDS = {
+    "buffer_size": "chunk_size",
+    "queue_depth": "queue_depth",
+    "memory_limit": "memory_limit",
+    "expect_size": "expect_size",
+    "verify": "verify",
+    "verify_source": "verify_source",
+    "on_conflict": "on_conflict",
+    "quick_check": "quick_check",
+    "strategy": "strategy",
+    "preserve": "preserve",
+    "lock_wait": "lock_wait_s",
+    "require_mount": "require_mount",
+    "stall_timeout": "stall_timeout_s",
+    "bwlimit": "bandwidth_limit",
+}
+
+
+def _copy_options(values: Mapping[str, Any]) -> dict[str, Any]:
+    options = {field: values[name] for name, field in _FIELDS.items() if name in values}
+    if "hash" in values:
+        options["hashes"] = tuple(name for names in values["hash"] for name in names)
+    if "no_flush" in values:
+        options["no_flush"] = frozenset(values["no_flush"])
+    return options

@@ -1,0 +1,205 @@
+"""The process that the shell waits for: it holds the streams and the terminal, and never touches a disk."""
+
+import json
+import os
+import pickle
+import signal
+import sys
+import time
+from contextlib import suppress
+from types import FrameType
+from typing import Any, BinaryIO, Protocol
+
+from pfndispatchcopy.cli.jsonlines import encode, exact_path, refusal_summary
+from pfndispatchcopy.cli.processes import WorkerProcess, put_null_on
+from pfndispatchcopy.cli.request import PROGRAM, Request
+from pfndispatchcopy.cli.streams import Outlet
+from pfndispatchcopy.cli.text import TextLines
+from pfndispatchcopy.errors import ExitCode, RefusedError
+from pfndispatchcopy.model import STANDARD_INPUT
+from pfndispatchcopy.printable import printable
+
+__all__ = ["run"]
+
+# How long a worker that has said its last word may take to end, before the front ends without it.
+_WORKER_PATIENCE_S = 2.0
+_INTERNAL = frozenset({"partial", "end", "crash"})
+
+
+class _Printer(Protocol):
+    def event(self, fields: dict[str, Any], now: float) -> None: ...
+
+
+def run(request: Request, worker: WorkerProcess, missing_streams: frozenset[int]) -> int:
+    """Give the worker its request, show what it tells, and return the exit code.
+
+    Raises:
+        RefusedError: there is no standard input to read.
+        UsageError: a log cannot be opened.
+    """
+    if request.source == STANDARD_INPUT and 0 in missing_streams:
+        raise RefusedError("standard input is closed; nothing was written", path="-", operation="open")
+    front = _Front(request, worker, _records(request))
+    packed = pickle.dumps(request)
+    worker.send(len(packed).to_bytes(4, "big") + packed)
+    if request.source == STANDARD_INPUT and worker.pid:
+        put_null_on(0, os.O_RDONLY)
+    with os.fdopen(worker.event_fd, "rb") as events:
+        return front.listen(events)
+
+
+def _records(request: Request) -> list[_Printer]:
+    records: list[_Printer] = []
+    if request.log_file is not None or request.syslog:
+        from pfndispatchcopy.cli.record import LogFile, SystemLog  # noqa: PLC0415 - rarely asked for
+
+        if request.log_file is not None:
+            records.append(LogFile(request.log_file))
+        if request.syslog:
+            records.append(SystemLog())
+    return records
+
+
+class _Front:
+    """What the front knows of the run."""
+
+    def __init__(self, request: Request, worker: WorkerProcess, records: list[_Printer]) -> None:
+        self._request = request
+        self._worker = worker
+        self._out, self._err = Outlet(1), Outlet(2)
+        self._text = TextLines(request, self._out, self._err)
+        self._records = records
+        self._progress = self._make_progress()
+        self._partials: dict[str, None] = {}
+        self._signals = 0
+        self._summary: bytes | None = None
+        for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", None)):
+            # What is ignored stays ignored: nohup, and the background jobs of a shell.
+            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._on_signal)
+
+    def _make_progress(self) -> Any:
+        request = self._request
+        if request.progress == "plain":
+            from pfndispatchcopy.cli.bars import PlainProgress  # noqa: PLC0415
+
+            return PlainProgress(self._err)
+        is_wished = request.progress == "auto" and not (request.verbose or request.quiet or request.dry_run)
+        is_terminal = self._err.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+        if request.progress == "bar" or (is_wished and is_terminal):
+            from pfndispatchcopy.cli.bars import Bars  # noqa: PLC0415
+
+            return Bars(self._err)
+        return None
+
+    def listen(self, events: BinaryIO) -> int:
+        """Show events until the worker has said its last word; returns the exit code."""
+        end: dict[str, Any] | None = None
+        for line in events:
+            fields = json.loads(line)
+            if fields["event"] == "end":
+                end = fields
+                break
+            self._show(fields, line)
+        if self._progress is not None and hasattr(self._progress, "close"):
+            self._progress.close()
+        if end is None:
+            end = self._mourn()
+        exit_code = int(end["exit_code"])
+        self._run_on_finish()
+        self._out.close()
+        self._warn_of_lost_output()
+        self._err.close()
+        self._dismiss(given_up=end["given_up"])
+        return exit_code
+
+    def _show(self, fields: dict[str, Any], line: bytes) -> None:
+        now = time.monotonic()
+        kind = fields["event"]
+        if kind == "partial":
+            if fields["exists"]:
+                self._partials[exact_path(fields)] = None
+            else:
+                self._partials.pop(exact_path(fields), None)
+            return
+        if kind == "summary":
+            self._summary = line
+        if self._request.json and kind not in _INTERNAL and not (kind == "progress" and self._out.is_behind):
+            self._out.write(line.decode("ascii"))
+        prints = kind in ("error", "warning", "summary", "crash")
+        if prints and self._progress is not None and hasattr(self._progress, "clear"):
+            if kind == "summary":
+                self._progress.close()
+            else:
+                self._progress.clear()
+        self._text.event(fields, now)
+        for record in tuple(self._records):
+            try:
+                record.event(fields, now)
+            except OSError as error:  # a full disk under the log is no reason to stop the copy
+                self._records.remove(record)
+                self._err.write(f"{PROGRAM}: warning: the log ends here, it cannot be written: {error.strerror}\n")
+        if self._progress is not None:
+            self._progress.event(fields, now)
+
+    def _mourn(self) -> dict[str, Any]:
+        """The worker ended without its last word: killed, or worse."""
+        number = self._worker.wait_signal()
+        how = "ended" if number is None else f"killed by signal {number}"
+        left = "; ".join(printable(path) for path in self._partials) or "nothing"
+        message = (
+            f"the process that copies was {how} before it was done; under temporary names is left: {left}."
+            " No final name holds an incomplete file. Run the same command again"
+        )
+        notice = {"message": message, "path": "", "operation": "copy", "errno": None, "destination": None}
+        for kind, fields in (
+            ("error", notice),
+            ("summary", refusal_summary(self._request.destinations, ExitCode.FAILED, message)),
+        ):
+            line = encode(kind, fields)
+            self._show(json.loads(line), line)
+        return {"exit_code": ExitCode.FAILED, "given_up": False}
+
+    def _run_on_finish(self) -> None:
+        if self._request.on_finish is None or self._summary is None or self._request.dry_run:
+            return
+        import subprocess  # noqa: PLC0415 - rarely asked for
+
+        # Standard output belongs to the summary or to the events.
+        ended = subprocess.run(  # noqa: S602 - a command is what the user gives here
+            self._request.on_finish, shell=True, input=self._summary, stdout=2, check=False
+        )
+        if ended.returncode != 0:
+            self._err.write(f"{PROGRAM}: warning: the --on-finish command ended with {ended.returncode}\n")
+
+    def _warn_of_lost_output(self) -> None:
+        if self._out.failure is not None and not self._out.is_abandoned:
+            reason = self._out.failure.strerror
+            self._err.write(f"{PROGRAM}: warning: standard output could not be written: {reason}\n")
+
+    def _dismiss(self, *, given_up: bool) -> None:
+        """Wait for the worker to end, but not for one that cannot."""
+        if given_up:
+            self._worker.kill()
+        until = time.monotonic() + (0.0 if given_up else _WORKER_PATIENCE_S)
+        while not self._worker.has_ended() and time.monotonic() < until:
+            time.sleep(0.002)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        self._signals += 1
+        if self._signals == 1:
+            self._worker.send(bytes([number]))
+            if not self._request.quiet:
+                self._err.write(
+                    f"{PROGRAM}: {signal.Signals(number).name}: stopping at the next chunk; once more stops at once\n"
+                )
+            return
+        # At once: no joining of threads, no waiting for streams that nobody reads.
+        self._worker.kill()
+        left = [printable(path) for path in self._partials]
+        words = "left behind: " + "; ".join(left) if left else "no temporary file was left behind"
+        with suppress(OSError):
+            os.set_blocking(2, False)
+            os.write(2, f"{PROGRAM}: stopped at once; {words}\n".encode(sys.getfilesystemencoding(), "replace"))
+        os._exit(128 + number)

@@ -1,0 +1,190 @@
+"""Events as JSON Lines: what ``--json`` prints, and what the two processes of the command talk in."""
+
+import base64
+import json
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pfndispatchcopy import __version__
+from pfndispatchcopy.cli.request import Request
+from pfndispatchcopy.events import (
+    ErrorEvent,
+    Event,
+    FileEvent,
+    PartialEvent,
+    PlanEvent,
+    ProgressEvent,
+    WarningEvent,
+)
+from pfndispatchcopy.model import CopyResult, DestinationResult, Notice, State
+
+__all__ = [
+    "PARTIAL",
+    "encode",
+    "event_fields",
+    "exact_path",
+    "path_fields",
+    "refusal_summary",
+    "start_fields",
+    "summary_fields",
+]
+
+VERSION = 1
+# Between the two processes only.
+PARTIAL = "partial"
+
+
+def encode(event: str, fields: Mapping[str, Any]) -> bytes:
+    """Return one event as a line of JSON; ASCII, so that no reader can break it at a strange line end."""
+    now = time.time()
+    stamp = f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(now))}.{int(now * 1000) % 1000:03d}Z"
+    line = json.dumps({"v": VERSION, "event": event, "time": stamp, **fields}, separators=(",", ":"))
+    return line.encode("ascii") + b"\n"
+
+
+def path_fields(path: str, key: str = "path") -> dict[str, str]:
+    """Return a path for JSON; one that is not valid UTF-8 has U+FFFD in it, and its bytes beside it."""
+    raw = path.encode("utf-8", "surrogateescape")
+    try:
+        raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return {key: raw.decode("utf-8", "replace"), f"{key}_b64": base64.b64encode(raw).decode("ascii")}
+    return {key: path}
+
+
+def exact_path(fields: Mapping[str, Any], key: str = "path") -> str:
+    """Return the path that :func:`path_fields` was given, byte for byte."""
+    encoded = fields.get(f"{key}_b64")
+    if encoded is None:
+        return str(fields[key])
+    return base64.b64decode(encoded).decode("utf-8", "surrogateescape")
+
+
+def event_fields(event: Event) -> tuple[str, dict[str, Any]]:
+    """Return the name and the fields of an event."""
+    match event:
+        case PlanEvent():
+            fields = event._asdict()
+            fields["free_bytes"] = [{**path_fields(path), "bytes": free} for path, free in event.free_bytes]
+            return "plan", fields
+        case ProgressEvent():
+            return "progress", {
+                "phase": event.phase,
+                "bytes_done": event.bytes_done,
+                "bytes_total": event.bytes_total,
+                "rate": round(event.rate, 1),
+                "eta_s": None if event.eta_s is None else round(event.eta_s, 1),
+                "destinations": [
+                    {
+                        **path_fields(each.path),
+                        "bytes_done": each.bytes_done,
+                        "rate": round(each.rate, 1),
+                        "state": each.state,
+                    }
+                    for each in event.destinations
+                ],
+            }
+        case FileEvent():
+            return "file", {
+                **path_fields(event.path),
+                "size": event.size,
+                "hashes": event.hashes,
+                "destinations": [_file_on_destination(each) for each in event.destinations],
+            }
+        case PartialEvent():
+            return PARTIAL, {**path_fields(event.path), "exists": event.exists}
+        case WarningEvent():
+            return "warning", notice_fields(event.notice)
+        case ErrorEvent():
+            return "error", notice_fields(event.notice)
+
+
+def notice_fields(notice: Notice) -> dict[str, Any]:
+    """The fields of a warning or an error."""
+    where = path_fields(notice.destination, "destination") if notice.destination else {"destination": None}
+    return {
+        "message": notice.message,
+        **path_fields(notice.path),
+        "operation": notice.operation,
+        "errno": notice.errno,
+        **where,
+    }
+
+
+def _file_on_destination(result: DestinationResult) -> dict[str, Any]:
+    return {
+        **path_fields(result.location),
+        "state": result.state,
+        "read_back": result.read_back,
+        "error": result.error.message if result.error else None,
+    }
+
+
+def start_fields(request: Request) -> dict[str, Any]:
+    """What is about to be done."""
+    return {
+        "version": __version__,
+        "sources": [path_fields(request.source)],
+        "destinations": [path_fields(path) for path in request.destinations],
+        "options": _plain(request.options.as_dict()),
+    }
+
+
+def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options may hold paths, and paths any bytes."""
+
+    def text(value: Any) -> Any:
+        if isinstance(value, list):
+            return [text(each) for each in value]
+        return path_fields(value)["path"] if isinstance(value, str) else value
+
+    return {name: text(value) for name, value in options.items()}
+
+
+def summary_fields(result: CopyResult, exit_code: int, *, dry_run: bool) -> dict[str, Any]:
+    """What became of it."""
+    return {
+        "ok": exit_code == 0,
+        "exit_code": exit_code,
+        "files": 0 if dry_run else 1,
+        "bytes": 0 if dry_run else result.size,
+        "elapsed_s": round(result.duration, 3),
+        "speed_mb_sec": 0.0 if dry_run else round(result.speed_mb_sec, 2),
+        "destinations": [
+            {
+                **path_fields(each.label),
+                "state": each.state,
+                "files_ok": int(each.success and not dry_run),
+                "files_failed": int(not each.success),
+                "bytes": result.size if each.state.is_complete and each.state is not State.SKIPPED else 0,
+                "speed_mb_sec": round(each.speed_mb_sec, 2),
+                "error": each.error.message if each.error else None,
+            }
+            for each in result.destinations
+        ],
+    }
+
+
+def refusal_summary(destinations: Sequence[str], exit_code: int, message: str) -> dict[str, Any]:
+    """The summary of a run that was refused, or that failed as a whole."""
+    return {
+        "ok": False,
+        "exit_code": exit_code,
+        "files": 0,
+        "bytes": 0,
+        "elapsed_s": 0.0,
+        "speed_mb_sec": 0.0,
+        "destinations": [
+            {
+                **path_fields(path),
+                "state": State.FAILED,
+                "files_ok": 0,
+                "files_failed": 0,
+                "bytes": 0,
+                "speed_mb_sec": 0.0,
+                "error": message,
+            }
+            for path in destinations
+        ],
+    }

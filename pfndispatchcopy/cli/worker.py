@@ -1,0 +1,144 @@
+"""The process that copies. It holds no terminal and no stream that somebody else reads.
+
+It talks to the front in JSON lines over one pipe, and listens to it over another: a byte is the number
+of a signal that asks it to stop; the end of the pipe means that the front is dead, and then so is this.
+"""
+
+import os
+import pickle
+import threading
+from io import RawIOBase
+from typing import Any
+
+from pfndispatchcopy.cli.jsonlines import (
+    encode,
+    event_fields,
+    path_fields,
+    refusal_summary,
+    start_fields,
+    summary_fields,
+)
+from pfndispatchcopy.cli.processes import put_null_on
+from pfndispatchcopy.cli.request import Request
+from pfndispatchcopy.errors import ExitCode, PfnDispatchCopyError, RefusedError
+from pfndispatchcopy.events import Event
+from pfndispatchcopy.fileio import native_system
+from pfndispatchcopy.model import STANDARD_INPUT
+from pfndispatchcopy.printable import printable
+from pfndispatchcopy.session import Offload
+
+__all__ = ["END", "serve"]
+
+# The last line, between the two processes only.
+END = "end"
+
+
+class _Line:
+    """The pipe to the front."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._lock = threading.Lock()
+
+    def send(self, event: str, fields: dict[str, Any]) -> None:
+        """Send one event whole. A front that has gone hears nothing; the control pipe deals with that."""
+        data = memoryview(encode(event, fields))
+        with self._lock:
+            while data:
+                try:
+                    data = data[os.write(self._fd, data) :]
+                except BrokenPipeError:
+                    return
+
+    def observe(self, event: Event) -> None:
+        """An observer that sends everything."""
+        self.send(*event_fields(event))
+
+
+class _Control:
+    """The pipe from the front."""
+
+    def __init__(self, fd: int) -> None:
+        self.cancel = threading.Event()
+        self.signal_number: int | None = None
+        self._fd = fd
+        threading.Thread(target=self._listen, name="pfn-control", daemon=True).start()
+
+    def _listen(self) -> None:
+        while order := os.read(self._fd, 1):
+            self.signal_number = order[0]
+            self.cancel.set()
+        os._exit(ExitCode.FAILED)
+
+
+def serve(event_fd: int, control_fd: int) -> None:
+    """Wait for the request, and run it. A front that has none closes the pipe."""
+    with os.fdopen(os.dup(control_fd), "rb", buffering=0) as pipe:
+        size = int.from_bytes(_read_exactly(pipe, 4), "big")
+        packed = _read_exactly(pipe, size)
+    if not packed:
+        return
+    # Not from strangers: the bytes come from the process that this one was forked from.
+    request: Request = pickle.loads(packed)  # noqa: S301
+    if request.source != STANDARD_INPUT:
+        put_null_on(0, os.O_RDONLY)
+    work(request, _Line(event_fd), _Control(control_fd))
+
+
+def _read_exactly(pipe: RawIOBase, size: int) -> bytes:
+    data = b""
+    while len(data) < size and (more := pipe.read(size - len(data))):
+        data += more
+    return data if len(data) == size else b""
+
+
+def work(request: Request, line: "_Line", control: "_Control") -> None:
+    """Run *request*, and tell the front how it went; always ends with an ``end`` line."""
+    offload: Offload | None = None
+    exit_code: int = ExitCode.FAILED
+    try:
+        line.send("start", start_fields(request))
+        offload = Offload(
+            request.source,
+            request.destinations,
+            request.options,
+            observer=line.observe,
+            cancel=control.cancel,
+            system=native_system(),
+        )
+        result = offload.run(dry_run=request.dry_run)
+        exit_code = result.exit_code
+        if control.signal_number is not None:
+            exit_code = 128 + control.signal_number
+        line.send("summary", summary_fields(result, exit_code, dry_run=request.dry_run))
+    except PfnDispatchCopyError as error:
+        exit_code = error.exit_code
+        if control.signal_number is not None:
+            exit_code = 128 + control.signal_number
+        refuse(line, request, error, exit_code)
+    except Exception as error:  # noqa: BLE001 - the last place where it can still be told
+        import traceback  # noqa: PLC0415 - 5 ms that no good run needs
+
+        trace = "".join(traceback.format_exception(error))
+        line.send("crash", {"message": printable(repr(error)), "trace": trace})
+        line.send("summary", refusal_summary(request.destinations, exit_code, printable(repr(error))))
+    given_up = offload is not None and offload.has_given_up
+    line.send(END, {"exit_code": int(exit_code), "given_up": given_up})
+
+
+def refuse(line: _Line, request: Request, error: PfnDispatchCopyError, exit_code: int) -> None:
+    """Tell of a refusal: an error event and a summary."""
+    message = printable(str(error))
+    refusal = error if isinstance(error, RefusedError) else RefusedError(message, operation="options")
+    path = refusal.path
+    if path and printable(path) not in message:
+        message = f"{printable(path)}: {message}"
+    fields = {
+        "message": message,
+        **path_fields(path),
+        "operation": refusal.operation,
+        "errno": refusal.errno,
+        "destination": None,
+    }
+    line.send("error", fields)
+    line.send("summary", refusal_summary(request.destinations, exit_code, message))
