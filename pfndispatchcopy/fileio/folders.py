@@ -8,7 +8,7 @@ from pfndispatchcopy.fileio.names import temporary_name
 from pfndispatchcopy.fileio.system import FolderHandle, System
 from pfndispatchcopy.model import Identity
 
-__all__ = ["DestinationFolder", "split_at_existing"]
+__all__ = ["DestinationFolder", "OpenFolders", "Subfolder", "split_at_existing"]
 
 
 def split_at_existing(system: System, path: str) -> tuple[str, tuple[str, ...]]:
@@ -143,6 +143,114 @@ class DestinationFolder:
             self._system.close_folder(self.handle)
         if remove_made:
             _remove_folders(self._system, list(self._made))
+
+
+class OpenFolders:
+    """Folders of one tree, reached from its root name by name.
+
+    They stay open until they are closed or trimmed, since neighbours in a tree are mostly asked for in a row.
+
+    Args:
+        system: the calls.
+        root: the open root; it stays the caller's.
+        make: whether folders that are missing are made.
+        follow: whether a link to a folder is as good as one.
+    """
+
+    def __init__(self, system: System, root: FolderHandle, *, make: bool = False, follow: bool = False) -> None:
+        self.root = root
+        self._system = system
+        self._make = make
+        self._follow = follow
+        self._open: dict[str, FolderHandle] = {"": root}
+        self._parents_of_new: dict[str, None] = {}
+
+    def get(self, path: str) -> FolderHandle:
+        """Return the open folder of *path*: relative to the root, with ``/`` between the names.
+
+        Raises:
+            OSError: it is not there and is not to be made, or something on the way is no folder.
+        """
+        handle = self._open.get(path)
+        if handle is not None:
+            return handle
+        at, names = path, []
+        while (handle := self._open.get(at)) is None:
+            at, _, name = at.rpartition("/")
+            names.append(name)
+        for name in reversed(names):
+            handle = self._enter(handle, name, at)
+            at = f"{at}/{name}" if at else name
+            self._open[at] = handle
+        return handle
+
+    def _enter(self, parent: FolderHandle, name: str, parent_path: str) -> FolderHandle:
+        try:
+            return self._system.open_subfolder(parent, name, follow=self._follow)
+        except FileNotFoundError:
+            if not self._make:
+                raise
+        with suppress(FileExistsError):  # another job was quicker
+            self._system.make_subfolder(parent, name)
+        self._parents_of_new[parent_path] = None
+        return self._system.open_subfolder(parent, name)
+
+    def take_parents_of_new(self) -> list[str]:
+        """Paths of the folders that folders were made in since the last call: they are to be flushed."""
+        paths, self._parents_of_new = list(self._parents_of_new), {}
+        return paths
+
+    def trim(self, most: int, keep: str = "") -> None:
+        """Close all but the root and those on the way to *keep*, when more than *most* are open."""
+        if len(self._open) <= most:
+            return
+        kept = {path: handle for path, handle in self._open.items() if not path or f"{keep}/".startswith(f"{path}/")}
+        closing = [handle for path, handle in self._open.items() if path not in kept]
+        self._open = kept
+        for handle in closing:
+            with suppress(OSError):
+                self._system.close_folder(handle)
+
+    def close(self) -> None:
+        """Close everything but the root."""
+        self.trim(0)
+        for path, handle in self._open.items():
+            if path:
+                with suppress(OSError):
+                    self._system.close_folder(handle)
+        self._open = {"": self.root}
+
+
+class Subfolder(DestinationFolder):
+    """A folder below a destination's root, for one file: recognised by its way from the root.
+
+    Args:
+        system: the calls.
+        root: what was opened at the start.
+        handle: the folder.
+        path: relative to the root.
+    """
+
+    def __init__(self, system: System, root: DestinationFolder, handle: FolderHandle, path: str) -> None:
+        super().__init__(system, handle, ())
+        self._root = root
+        self._path = path
+
+    def check_identity(self) -> None:
+        """Make sure that root and folder are where they were.
+
+        Raises:
+            OSError: they are not (``ESTALE``), or cannot be looked at.
+        """
+        self._root.check_identity()
+        try:
+            status = self._system.followed_status_of_name(self._root.handle, self._path or os.curdir)
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:  # a way that only descriptors can go
+                return
+            raise
+        if Identity(status.st_dev, status.st_ino) != self.identity:
+            raise OSError(errno.ESTALE, "the folder was moved or replaced in the middle of the run", self.handle.path)
 
 
 def _flush_parent(system: System, path: str) -> None:

@@ -3,6 +3,7 @@
 import ctypes
 import errno
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cached_property
 
@@ -26,19 +27,32 @@ class LinuxSystem(System):
     def _libc(self) -> ctypes.CDLL:
         return ctypes.CDLL(None, use_errno=True)
 
+    @cached_property
+    def _proven(self) -> dict[str, Callable[..., int]]:
+        """Functions of the C library that have worked here."""
+        return {}
+
     def _call(self, function: str, *arguments: object) -> None:
         """Call a function of the C library that answers -1 and ``errno`` for a failure."""
-        try:
-            symbol = self._libc[function]
-        except AttributeError:
-            raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS)) from None
+        # Each look-up builds a function anew, and a card has thousands of files: what has worked once is kept.
+        symbol = self._proven.get(function)
+        if symbol is None:
+            try:
+                symbol = self._libc[function]
+            except AttributeError:
+                raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS)) from None
         if symbol(*arguments) != 0:
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number))
+        self._proven[function] = symbol
 
     def rename_to_free_name(self, folder: FolderHandle, old: str, new: str) -> None:
+        rename = self._proven.get("renameat2")  # for each of thousands of files, without the detour
+        fd = folder.fd
+        if rename is not None and rename(fd, os.fsencode(old), fd, os.fsencode(new), _RENAME_NOREPLACE) == 0:
+            return
         try:
-            self._call("renameat2", folder.fd, os.fsencode(old), folder.fd, os.fsencode(new), _RENAME_NOREPLACE)
+            self._call("renameat2", fd, os.fsencode(old), fd, os.fsencode(new), _RENAME_NOREPLACE)
         except OSError as error:
             if error.errno not in _NOT_SUPPORTED:
                 raise
@@ -50,6 +64,13 @@ class LinuxSystem(System):
         except PermissionError:  # only the owner of a file may leave its access time alone
             return super().open_source(path)
 
+    def open_source_name(self, folder: FolderHandle, name: str, *, follow: bool) -> int:
+        flags = SOURCE_FLAGS | os.O_NOATIME | (0 if follow else os.O_NOFOLLOW)
+        try:
+            return os.open(name, flags, dir_fd=folder.fd)
+        except PermissionError:
+            return super().open_source_name(folder, name, follow=follow)
+
     def preallocate(self, fd: int, size: int) -> None:
         # Not posix_fallocate: where the file system cannot, the C library writes into every block instead.
         with suppress(OSError):
@@ -58,6 +79,10 @@ class LinuxSystem(System):
     def advise_sequential(self, fd: int) -> None:
         with suppress(OSError):
             os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
+
+    def start_reading(self, fd: int) -> None:
+        with suppress(OSError):
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_WILLNEED)
 
     def start_write_back(self, fd: int, offset: int, length: int) -> None:
         # For dirty pages this advice means: start writing them.

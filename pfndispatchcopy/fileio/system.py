@@ -10,6 +10,7 @@ folder itself is ever found by its path.
 
 import errno
 import os
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from pfndispatchcopy.model import Identity
@@ -20,6 +21,7 @@ __all__ = ["SOURCE_FLAGS", "FolderHandle", "Mount", "System", "Usage"]
 _NOT_SUPPORTED = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.ENOTTY})
 # Neither waiting for a FIFO's other end, nor becoming the child of a terminal that somebody names.
 SOURCE_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY if os.name == "posix" else os.O_RDONLY
+_BY_NAME = os.O_NOFOLLOW | os.O_CLOEXEC if os.name == "posix" else 0
 # SMB mounts answer ENOENT to the flush of a folder (restic #3720).
 _FOLDER_FLUSH_NOT_SUPPORTED = _NOT_SUPPORTED | {errno.ENOENT, errno.EBADF}
 
@@ -77,9 +79,29 @@ class System:
         """Remove one empty folder by its path."""
         os.rmdir(path)
 
+    def open_subfolder(self, folder: FolderHandle, name: str, *, follow: bool = False) -> FolderHandle:
+        """Open a folder in a folder; a link to one is followed only on request."""
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
+        fd = os.open(name, flags, dir_fd=folder.fd)
+        status = os.fstat(fd)
+        return FolderHandle(os.path.join(folder.path, name), fd, Identity(status.st_dev, status.st_ino))
+
+    def make_subfolder(self, folder: FolderHandle, name: str) -> None:
+        """Make one folder in a folder."""
+        os.mkdir(name, dir_fd=folder.fd)
+
+    def remove_subfolder(self, folder: FolderHandle, name: str) -> None:
+        """Remove one empty folder from a folder."""
+        os.rmdir(name, dir_fd=folder.fd)
+
     def list_names(self, folder: FolderHandle) -> list[str]:
         """All names in a folder."""
         return os.listdir(folder.fd)
+
+    def entries(self, folder: FolderHandle) -> Iterator["os.DirEntry[str]"]:
+        """What is in a folder, one after another as the system lists it: a name, its kind, its inode number."""
+        with os.scandir(folder.fd) as listing:
+            yield from listing
 
     def flush_folder(self, folder: FolderHandle) -> bool:
         """Force the entries of a folder to stable storage.
@@ -101,13 +123,33 @@ class System:
         """Status by path, following links."""
         return os.stat(path)
 
+    def real_path(self, path: str) -> str:
+        """The path without links; as much of it as there is."""
+        return os.path.realpath(path)
+
     def status_of_name(self, folder: FolderHandle, name: str) -> os.stat_result:
         """Status of a name in a folder; a link is not followed."""
         return os.stat(name, dir_fd=folder.fd, follow_symlinks=False)
 
     def open_name(self, folder: FolderHandle, name: str, flags: int, mode: int = 0o600) -> int:
         """Open a name in a folder; a link is not followed."""
-        return os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=folder.fd)
+        return os.open(name, flags | _BY_NAME, mode, dir_fd=folder.fd)
+
+    def followed_status_of_name(self, folder: FolderHandle, name: str) -> os.stat_result:
+        """Status of what a name in a folder leads to, links followed."""
+        return os.stat(name, dir_fd=folder.fd)
+
+    def read_link(self, folder: FolderHandle, name: str) -> str:
+        """Where a symbolic link points to."""
+        return os.readlink(name, dir_fd=folder.fd)
+
+    def make_link(self, folder: FolderHandle, name: str, target: str) -> None:
+        """Make a symbolic link under a name that is free."""
+        os.symlink(target, name, dir_fd=folder.fd)
+
+    def set_link_times(self, folder: FolderHandle, name: str, atime_ns: int, mtime_ns: int) -> None:
+        """Set the times of a symbolic link itself."""
+        os.utime(name, ns=(atime_ns, mtime_ns), dir_fd=folder.fd, follow_symlinks=False)
 
     def remove_name(self, folder: FolderHandle, name: str) -> None:
         """Remove a name that is no folder."""
@@ -147,6 +189,16 @@ class System:
         The access time stays as it was where the system allows that.
         """
         return os.open(path, SOURCE_FLAGS)
+
+    def open_source_name(self, folder: FolderHandle, name: str, *, follow: bool) -> int:
+        """Open a source by its name in a folder, with the care of :meth:`open_source`.
+
+        Args:
+            folder: where it is.
+            name: of the file.
+            follow: whether the name may be a link to it.
+        """
+        return os.open(name, SOURCE_FLAGS | (0 if follow else os.O_NOFOLLOW), dir_fd=folder.fd)
 
     def close(self, fd: int) -> None:
         """Close a file."""
@@ -199,6 +251,9 @@ class System:
 
     def advise_sequential(self, fd: int) -> None:
         """Announce that a file is read from front to back."""
+
+    def start_reading(self, fd: int) -> None:
+        """Start reading a whole file into the page cache, without waiting."""
 
     def avoid_cache(self, fd: int) -> None:
         """Ask that reads and writes of this descriptor do not fill the page cache."""
@@ -259,6 +314,10 @@ class System:
         """Set one extended attribute."""
         raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP), name)
 
+    def is_own(self, status: os.stat_result) -> bool:
+        """Whether a file is this user's, and nobody else can have written to it."""
+        return status.st_uid == os.geteuid() and not status.st_mode & 0o022
+
     # -- volumes, processes --------------------------------------------------------------------------
 
     def usage(self, path: str) -> Usage | None:
@@ -267,6 +326,13 @@ class System:
         if numbers.f_blocks == 0:
             return None
         return Usage(numbers.f_blocks * numbers.f_frsize, numbers.f_bavail * numbers.f_frsize)
+
+    def longest_name(self, path: str) -> int | None:
+        """Bytes that a name may have in a folder; None where the file system does not say."""
+        try:
+            return os.statvfs(path).f_namemax or None
+        except OSError:
+            return None
 
     def mount(self, path: str) -> Mount:
         """What *path* lies on; empty strings where nobody can tell."""
@@ -294,6 +360,10 @@ class System:
         wanted = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
         return wanted
+
+    def processors(self) -> int:
+        """Processors that this process may use."""
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
     def available_memory(self) -> int | None:
         """Bytes that may be used without pushing others out; None where nobody can tell."""
