@@ -14,6 +14,7 @@ __all__ = [
     "ErrorEvent",
     "Event",
     "FileEvent",
+    "LeftOutEvent",
     "Observer",
     "PartialEvent",
     "PlanEvent",
@@ -36,6 +37,7 @@ class PlanEvent(NamedTuple):
         memory_bound: upper bound in bytes of all buffers together.
         reason: why this path, in words.
         free_bytes: by destination as spelled, bytes free on its volume; None where unknown.
+        is_tree: whether this is a folder, or several sources, and not one file.
     """
 
     files: int
@@ -47,6 +49,7 @@ class PlanEvent(NamedTuple):
     memory_bound: int
     reason: str
     free_bytes: tuple[tuple[str, int | None], ...] = ()
+    is_tree: bool = False
 
 
 class DestinationProgress(NamedTuple):
@@ -94,6 +97,13 @@ class PartialEvent(NamedTuple):
     exists: bool
 
 
+class LeftOutEvent(NamedTuple):
+    """Something in a source that is not copied because it was asked to be left out."""
+
+    path: str
+    reason: str
+
+
 class WarningEvent(NamedTuple):
     """Something that a person should know and that fails nothing."""
 
@@ -106,7 +116,7 @@ class ErrorEvent(NamedTuple):
     notice: Notice
 
 
-Event = PlanEvent | ProgressEvent | FileEvent | PartialEvent | WarningEvent | ErrorEvent
+Event = PlanEvent | ProgressEvent | FileEvent | PartialEvent | LeftOutEvent | WarningEvent | ErrorEvent
 Observer = Callable[[Event], None]
 
 

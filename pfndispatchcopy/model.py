@@ -27,6 +27,9 @@ __all__ = [
     "SourceSnapshot",
     "State",
     "Strategy",
+    "Symlinks",
+    "TreeDestinationResult",
+    "TreeResult",
     "Verify",
     "VerifySource",
     "decide_exit_code",
@@ -68,6 +71,8 @@ class Strategy(StrEnum):
     AUTO = "auto"
     SINGLE = "single"
     PARALLEL = "parallel"
+    BATCH = "batch"
+    MIXED = "mixed"
 
 
 class Phase(StrEnum):
@@ -99,6 +104,14 @@ class Conflict(StrEnum):
     SKIP = "skip"
     OVERWRITE = "overwrite"
     RENAME = "rename"
+
+
+class Symlinks(StrEnum):
+    """What to do with a symbolic link in a folder."""
+
+    COPY = "copy"
+    FOLLOW = "follow"
+    SKIP = "skip"
 
 
 class Preserve(StrEnum):
@@ -331,6 +344,137 @@ class CopyResult(_Result):
     def exit_code(self) -> ExitCode:
         """What the command ends with after this."""
         return decide_exit_code(self.destinations)
+
+
+class TreeDestinationResult(_Result):
+    """All files of a tree on one destination.
+
+    Attributes:
+        label: the destination as the caller spelled it; :attr:`path` is the same as a Path.
+        state: of all of it: the worst of its files, and of good ones how they were proven.
+        files_ok: files that are complete there.
+        files_failed: files that are not.
+        bytes_ok: of the complete files.
+        duration_s: from the start until the last of its files was done, in seconds.
+        error: why it is not complete; the first reason where there are several.
+    """
+
+    __slots__ = ("label", "state", "files_ok", "files_failed", "bytes_ok", "duration_s", "error")  # noqa: RUF023
+    _derived = ("path", "success", "speed_mb_sec")
+
+    label: str
+    state: State
+    files_ok: int
+    files_failed: int
+    bytes_ok: int
+    duration_s: float
+    error: Notice | None
+
+    def __init__(
+        self,
+        label: str,
+        state: State,
+        files_ok: int = 0,
+        files_failed: int = 0,
+        bytes_ok: int = 0,
+        duration_s: float = 0.0,
+        error: Notice | None = None,
+    ) -> None:
+        self._fill(
+            label=label,
+            state=state,
+            files_ok=files_ok,
+            files_failed=files_failed,
+            bytes_ok=bytes_ok,
+            duration_s=duration_s,
+            error=error,
+        )
+
+    @property
+    def path(self) -> "Path":
+        """The folder that was named."""
+        from pathlib import Path  # noqa: PLC0415 - 8 ms that the command does not need (benchmarks/exp_startup.py)
+
+        return Path(self.label)
+
+    @property
+    def success(self) -> bool:
+        """Whether everything is complete there, and verified where that was asked for."""
+        return self.error is None and self.state.is_complete
+
+    @property
+    def speed_mb_sec(self) -> float:
+        """Megabytes (10^6 bytes) a second, over the whole time until it was done."""
+        return _megabytes_a_second(self.bytes_ok, self.duration_s)
+
+
+class TreeResult(_Result):
+    """A folder, or several sources, and all destinations.
+
+    Attributes:
+        sources: as the caller spelled them.
+        files: in the sources, without what was left out.
+        size: of all of them, in bytes.
+        destinations: one result each, in the order asked for.
+        duration: of the whole, in seconds.
+        strategy: the path that the data took.
+        failures: what could not even be listed: it is missing everywhere.
+        left_out: how much was left out because that was asked for; a folder counts once.
+    """
+
+    __slots__ = ("sources", "files", "size", "destinations", "duration", "strategy", "failures", "left_out")  # noqa: RUF023
+    _derived = ("success", "speed_mb_sec", "exit_code")
+
+    sources: tuple[str, ...]
+    files: int
+    size: int
+    destinations: tuple[TreeDestinationResult, ...]
+    duration: float
+    strategy: Strategy
+    failures: tuple[Notice, ...]
+    left_out: int
+
+    def __init__(
+        self,
+        sources: tuple[str, ...],
+        files: int,
+        size: int,
+        destinations: tuple[TreeDestinationResult, ...],
+        duration: float,
+        strategy: Strategy,
+        failures: tuple[Notice, ...] = (),
+        left_out: int = 0,
+    ) -> None:
+        self._fill(
+            sources=sources,
+            files=files,
+            size=size,
+            destinations=destinations,
+            duration=duration,
+            strategy=strategy,
+            failures=failures,
+            left_out=left_out,
+        )
+
+    @property
+    def success(self) -> bool:
+        """Whether everything is complete on every destination, and verified where that was asked for."""
+        return not self.failures and all(destination.success for destination in self.destinations)
+
+    @property
+    def speed_mb_sec(self) -> float:
+        """Megabytes (10^6 bytes) of the sources a second, over the whole run."""
+        return _megabytes_a_second(self.size, self.duration)
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """What the command ends with after this."""
+        if any(result.state is State.MISMATCH for result in self.destinations):
+            return ExitCode.MISMATCH
+        if self.success:
+            return ExitCode.OK
+        is_anything_complete = any(result.files_ok or result.success for result in self.destinations)
+        return ExitCode.PARTIAL if is_anything_complete else ExitCode.FAILED
 
 
 def decide_exit_code(destinations: Iterable[DestinationResult]) -> ExitCode:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
 from pfndispatchcopy.errors import UsageError
 from pfndispatchcopy.hashing import DEFAULT_HASH, canonical_name
-from pfndispatchcopy.model import Conflict, Preserve, Strategy, Verify, VerifySource
+from pfndispatchcopy.model import Conflict, Preserve, Strategy, Symlinks, Verify, VerifySource
+from pfndispatchcopy.selection import check_pattern
 
 __all__ = [
     "DEFAULT_PRESERVE",
@@ -104,6 +105,11 @@ class _Fields(NamedTuple):
         require_mount: refuse a destination that is not on a mounted volume of its own.
         stall_timeout_s: give up on what has not finished an operation for so many seconds; 0 = never.
         bandwidth_limit: read at most so many bytes a second; None is unlimited.
+        exclude, include: patterns of what is left out of a folder, and of what is copied all the same.
+        exclude_system: leave out what operating systems strew on volumes.
+        symlinks: what to do with a symbolic link in a folder.
+        resume: whether the record that an interrupted run left in a destination counts.
+        jobs: files in flight at once; None is automatic.
     """
 
     hashes: tuple[str, ...] = (DEFAULT_HASH,)
@@ -122,6 +128,12 @@ class _Fields(NamedTuple):
     require_mount: bool = False
     stall_timeout_s: float = DEFAULT_STALL_TIMEOUT_S
     bandwidth_limit: int | None = None
+    exclude: tuple[str, ...] = ()
+    include: tuple[str, ...] = ()
+    exclude_system: bool = False
+    symlinks: Symlinks = Symlinks.COPY
+    resume: bool = True
+    jobs: int | None = None
 
 
 class CopyOptions(_Fields):
@@ -157,7 +169,7 @@ def _validated(given: _Fields) -> _Fields:
     hashes: object = given.hashes
     if isinstance(hashes, str) or not hashes:
         raise UsageError("hashes is a sequence of at least one digest name")
-    for name in ("chunk_size", "queue_depth", "memory_limit", "bandwidth_limit"):
+    for name in ("chunk_size", "queue_depth", "memory_limit", "bandwidth_limit", "jobs"):
         _refuse_below(name, getattr(given, name), 1)
     for name in ("expect_size", "lock_wait_s", "stall_timeout_s"):
         _refuse_below(name, getattr(given, name), 0)
@@ -169,6 +181,9 @@ def _validated(given: _Fields) -> _Fields:
         on_conflict=_member(Conflict, "on_conflict", given.on_conflict),
         strategy=_member(Strategy, "strategy", given.strategy),
         preserve=frozenset(_member(Preserve, "preserve", each) for each in given.preserve),
+        exclude=tuple(check_pattern(glob) for glob in given.exclude),
+        include=tuple(check_pattern(glob) for glob in given.include),
+        symlinks=_member(Symlinks, "symlinks", given.symlinks),
     )
 
 

@@ -20,8 +20,20 @@ from pfndispatchcopy.model import Identity, SourceSnapshot, Strategy, Verify, Ve
 from pfndispatchcopy.notices import amount
 from pfndispatchcopy.options import CopyOptions
 from pfndispatchcopy.printable import printable
+from pfndispatchcopy.workers import MEMORY_KEPT_FREE
 
-__all__ = ["FAT_FILESYSTEMS", "Destination", "Plan", "make_plan"]
+__all__ = [
+    "FAT_FILESYSTEMS",
+    "LARGEST_FILE_OF_FAT",
+    "Destination",
+    "Plan",
+    "choose_sizes",
+    "choose_strategy",
+    "fold",
+    "make_plan",
+    "memory_of",
+    "require_memory",
+]
 
 # 256 KiB costs up to 1.3x of 1 MiB and 64 KiB 2x, for the hand-overs; 2 MiB takes 0.95x for 1 GiB to 3 destinations,
 # but leaves too little to overlap in a small file; 8 MiB loses 1.2x (benchmarks/exp_chunk_size.py).
@@ -41,10 +53,9 @@ _READ_BACK = 512 << 10
 _CROSSOVER_ONE = 32 << 20
 _CROSSOVER_MANY = 8 << 20
 _PAGE = 4096
-_MEMORY_KEPT_FREE = 0.2
 
 FAT_FILESYSTEMS = frozenset({"vfat", "msdos", "fat", "fat32", "msdosfs"})
-_FAT_LARGEST_FILE = 2**32 - 1
+LARGEST_FILE_OF_FAT = 2**32 - 1
 
 
 class Destination(NamedTuple):
@@ -121,10 +132,10 @@ def make_plan(
     if options.require_mount:
         _require_mounts(destinations)
     _require_room(options.expect_size if source.size is None else source.size, destinations)
-    strategy, reason = _choose_strategy(source.size, len(destinations), options)
-    sizes = _choose_sizes(source.size, len(destinations), options, strategy)
-    bound = sizes.chunk * sizes.buffers + sizes.read_back * _readers_back(len(destinations), options)
-    _require_memory(bound, available_memory)
+    strategy, reason = choose_strategy(source.size, len(destinations), options)
+    sizes = choose_sizes(source.size, len(destinations), options, strategy)
+    bound = memory_of(sizes, len(destinations), options)
+    require_memory(bound, available_memory)
     event = PlanEvent(
         files=1,
         bytes=source.size,
@@ -161,7 +172,7 @@ def _require_announced_size(path: str, source: SourceSnapshot, options: CopyOpti
         )
 
 
-def _fold(name: str) -> str:
+def fold(name: str) -> str:
     """A name as file systems see it that ignore case and Unicode's ways of composing."""
     return unicodedata.normalize("NFC", name).casefold()
 
@@ -196,7 +207,7 @@ def _require_distinct(destinations: Sequence[Destination]) -> None:
 
 def may_collide(one: Destination, other: Destination) -> bool:
     """Whether two destinations could be one file, on a file system that hides that they are."""
-    return _fold(one.name) == _fold(other.name)
+    return fold(one.name) == fold(other.name)
 
 
 def _require_mounts(destinations: Sequence[Destination]) -> None:
@@ -209,8 +220,17 @@ def _require_mounts(destinations: Sequence[Destination]) -> None:
             )
 
 
-def _require_memory(bound: int, available: int | None) -> None:
-    if available is not None and bound > available * (1 - _MEMORY_KEPT_FREE):
+def require_memory(bound: int, available: int | None) -> None:
+    """Refuse what needs more memory than there is.
+
+    Args:
+        bound: bytes that are needed.
+        available: bytes that there are; None where nobody can tell.
+
+    Raises:
+        RefusedError: it is too much.
+    """
+    if available is not None and bound > available * (1 - MEMORY_KEPT_FREE):
         raise RefusedError(
             f"chunks of this size need {amount(bound)} of memory, {amount(available)} are available, of which a fifth"
             " is kept free; nothing was written",
@@ -224,7 +244,7 @@ def _require_room(size: int | None, destinations: Sequence[Destination]) -> None
         return
     missing: dict[int, list[Destination]] = defaultdict(list)
     for each in destinations:
-        if size > _FAT_LARGEST_FILE and each.mount.filesystem in FAT_FILESYSTEMS:
+        if size > LARGEST_FILE_OF_FAT and each.mount.filesystem in FAT_FILESYSTEMS:
             raise RefusedError(
                 f"{printable(each.label)}: its file system ({each.mount.filesystem}) holds files of at most 4 GiB,"
                 f" the source has {amount(size)}; nothing was written",
@@ -247,7 +267,10 @@ def _require_room(size: int | None, destinations: Sequence[Destination]) -> None
             )
 
 
-def _choose_strategy(size: int | None, count: int, options: CopyOptions) -> tuple[Strategy, str]:
+def choose_strategy(size: int | None, count: int, options: CopyOptions) -> tuple[Strategy, str]:
+    """Return the path for one file of *size* bytes (None for a stream) to *count* destinations, and why."""
+    if options.strategy is Strategy.BATCH:
+        return Strategy.SINGLE, "asked for: a batch of one file is one loop"
     if options.strategy is not Strategy.AUTO:
         return options.strategy, "asked for"
     if size is None:
@@ -259,12 +282,22 @@ def _choose_strategy(size: int | None, count: int, options: CopyOptions) -> tupl
     return Strategy.PARALLEL, f"from {amount(crossover)} on a thread for each of {count} {word} pays"
 
 
+def memory_of(sizes: ChunkSizes, count: int, options: CopyOptions) -> int:
+    """Upper bound in bytes of all buffers of one job with *count* destinations."""
+    return sizes.chunk * sizes.buffers + sizes.read_back * _readers_back(count, options)
+
+
 def _readers_back(count: int, options: CopyOptions) -> int:
     """How many buffers for reading back there may be at once."""
     return max(1, count) + (options.verify_source is not VerifySource.NONE)
 
 
-def _choose_sizes(size: int | None, count: int, options: CopyOptions, strategy: Strategy) -> ChunkSizes:
+def choose_sizes(size: int | None, count: int, options: CopyOptions, strategy: Strategy) -> ChunkSizes:
+    """Return how the memory of one job is used.
+
+    Raises:
+        UsageError: the limit that was set is too small for what else was set.
+    """
     read_back = _READ_BACK if options.verify is Verify.DESTINATION else _PAGE
     readers = _readers_back(count, options)
     limit = options.memory_limit

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pfndispatchcopy.events import DestinationProgress, ProgressEvent
 from pfndispatchcopy.model import Phase
 
-__all__ = ["ProgressTracker"]
+__all__ = ["FileProgress", "ProgressTracker"]
 
 # Rates are taken over this many seconds: long enough to ride over the bursts of a write cache,
 # short enough that a disk that slows down is seen at once.
@@ -60,6 +60,7 @@ class ProgressTracker:
         destinations: their names, in order; the methods take the index.
         bytes_total: size of the source in bytes; None when only its end will tell.
         verify: whether every destination will be read back, which the time left has to count.
+        overlaps: whether files are read back while others are still copied.
         clock: seconds that never go backwards.
     """
 
@@ -69,11 +70,13 @@ class ProgressTracker:
         bytes_total: int | None = None,
         *,
         verify: bool = False,
+        overlaps: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._lanes = [_Lane(name) for name in destinations]
         self._bytes_total = bytes_total
         self._verify = verify
+        self._overlaps = overlaps
         self._clock = clock
         self._lock = threading.Lock()
 
@@ -126,7 +129,9 @@ class ProgressTracker:
         with self._lock:
             now = self._clock()
             for lane in self._lanes:
-                lane.counters[lane.phase].sample(now)
+                for phase, counter in lane.counters.items():
+                    if self._overlaps or phase is lane.phase:
+                        counter.sample(now)
             phase = self._phase()
             alive = [lane for lane in self._lanes if lane.alive]
             etas = [self._eta_s(lane) for lane in alive]
@@ -149,6 +154,9 @@ class ProgressTracker:
             )
 
     def _phase(self) -> Phase:
+        if self._overlaps:
+            is_copied = self._bytes_total is not None and self._minimum(Phase.COPY) >= self._bytes_total
+            return Phase.VERIFY if is_copied and self._verify else Phase.COPY
         phases = {lane.phase for lane in self._lanes if lane.alive}
         return Phase.VERIFY if phases == {Phase.VERIFY} else Phase.COPY
 
@@ -161,11 +169,54 @@ class ProgressTracker:
         verify_left = self._bytes_total - verify.bytes_done if self._verify else 0
         # Until the reading back has begun, its best guess is the speed that the disk writes at.
         verify_rate = verify.typical_rate or copy.typical_rate
-        seconds = 0.0
+        parts: list[float] = []
         for left, rate in ((copy_left, copy.typical_rate), (verify_left, verify_rate)):
             if left <= 0:
                 continue
             if rate <= 0:
                 return None
-            seconds += left / rate
-        return seconds
+            parts.append(left / rate)
+        return max(parts, default=0.0) if self._overlaps else sum(parts)
+
+
+class FileProgress(ProgressTracker):
+    """Progress of one file of a tree: all that it does counts for the tree as well.
+
+    Args:
+        whole: the progress of the tree; None where nobody asks for it.
+        numbers: the destinations that the file goes to, by their place in the tree's.
+        size: of the file, in bytes.
+        verify: whether it will be read back.
+    """
+
+    def __init__(self, whole: ProgressTracker | None, numbers: Sequence[int], size: int, *, verify: bool) -> None:
+        super().__init__([""] * (max(numbers, default=0) + 1), size, verify=verify)
+        self._whole = whole
+        self._size = size
+
+    def advance(self, index: int, count: int, phase: Phase = Phase.COPY) -> None:
+        """Count bytes here and for the tree."""
+        super().advance(index, count, phase)
+        if self._whole is not None:
+            self._whole.advance(index, count, phase)
+
+    def enter(self, index: int, state: str, phase: Phase = Phase.COPY) -> None:
+        """Say what a destination is doing, here and for the tree."""
+        super().enter(index, state, phase)
+        if self._whole is not None:
+            self._whole.enter(index, state)
+
+    def begin_again(self, index: int) -> None:
+        """A destination starts this file from nothing once more."""
+        if self._whole is not None:
+            for phase in Phase:
+                self._whole.advance(index, -self.bytes_done(index, phase), phase)
+        super().begin_again(index)
+
+    def leave(self, index: int, state: str, *, failed: bool = False) -> None:
+        """The file is done there: whatever it did not do, because it had not to or could not, is over as well."""
+        if self._whole is not None:
+            for phase in Phase:
+                self._whole.advance(index, self._size - self.bytes_done(index, phase), phase)
+            self._whole.enter(index, "copying")
+        super().leave(index, state, failed=failed)

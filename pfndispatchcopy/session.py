@@ -5,17 +5,17 @@ The order is that of trust: everything that can refuse comes before the first by
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from time import monotonic, strftime
 
 from pfndispatchcopy.engine.copy import copy_file
 from pfndispatchcopy.engine.crew import Crew, Digests, Reading
 from pfndispatchcopy.engine.destination import CopyContext
-from pfndispatchcopy.engine.lanes import Lane, OperationWatch, Supervisor, Task
+from pfndispatchcopy.engine.lanes import Lane, OperationWatch, Supervisor
 from pfndispatchcopy.engine.source import BandwidthLimit, SourceFile
 from pfndispatchcopy.errors import LockedError, RefusedError, UsageError
-from pfndispatchcopy.events import ErrorEvent, FileEvent, Observer, PartialEvent, ignore_events
+from pfndispatchcopy.events import FileEvent, Observer, PartialEvent, ignore_events
 from pfndispatchcopy.fileio import native_system
 from pfndispatchcopy.fileio.folders import DestinationFolder
 from pfndispatchcopy.fileio.locks import FileLock
@@ -25,19 +25,19 @@ from pfndispatchcopy.model import (
     CopyResult,
     DestinationResult,
     Identity,
-    Notice,
     State,
     Verify,
     VerifySource,
 )
-from pfndispatchcopy.notices import errno_name, failure_notice
+from pfndispatchcopy.notices import errno_name
 from pfndispatchcopy.options import CopyOptions
+from pfndispatchcopy.places import Place, Places, no_room_for, same_destination, same_file
 from pfndispatchcopy.plan import Destination, Plan, make_plan, may_collide
 from pfndispatchcopy.preflight import examine, folder_identity
 from pfndispatchcopy.printable import printable
 from pfndispatchcopy.progress import ProgressTracker
 
-__all__ = ["Offload", "offload"]
+__all__ = ["Offload", "offload", "require_usable"]
 
 # Descriptors of a run: each destination has a folder, a lock, a partial to write and one to read, and for moments
 # a direct one and a parent; the rest is the source, the streams and what Python itself keeps open.
@@ -67,23 +67,22 @@ def offload(
     ).run(dry_run=dry_run)
 
 
-class _Place:
-    """One destination on its way through the preflight."""
+class _FilePlace(Place):
+    """One destination of a file."""
 
     def __init__(self, number: int, label: str, watch: OperationWatch) -> None:
-        self.number = number
-        self.label = label
-        self.watch = watch
+        super().__init__(number, label, watch)
         self.found: Destination | None = None
-        self.folder: DestinationFolder | None = None
         self.lock: FileLock | None = None
-        self.probe: str | None = None
-        self.failure: Notice | None = None
-        self.was_given_up = False
 
     @property
-    def is_alive(self) -> bool:
-        return self.failure is None
+    def path(self) -> str:
+        return self.found.path if self.found else self.label
+
+    @property
+    def probed_name(self) -> str:
+        assert self.found is not None
+        return self.found.name
 
 
 class Offload:
@@ -115,7 +114,7 @@ class Offload:
         if not destinations:
             raise UsageError("at least one destination is needed")
         for path in (source, *destinations):
-            _require_usable(path)
+            require_usable(path)
         unknown = options.no_flush - set(destinations)
         if unknown:
             names = ", ".join(printable(name) for name in sorted(unknown))
@@ -126,9 +125,11 @@ class Offload:
         self._cancel = cancel
         self._system = system
         self._supervisor = Supervisor(options.stall_timeout_s, cancel)
-        self._places = [
-            _Place(number, label, self._supervisor.watch(label)) for number, label in enumerate(destinations)
-        ]
+        self._places = Places(
+            [_FilePlace(number, label, self._supervisor.watch(label)) for number, label in enumerate(destinations)],
+            self._supervisor,
+            observer,
+        )
         self._source: SourceFile | None = None
         self._source_folder: Identity | None = None
         self._crew: Crew | None = None
@@ -157,8 +158,8 @@ class Offload:
             plan = self._plan()
             self._observer(plan.event)
             if dry_run:
-                self._tell_failures()
-                return self._result({}, [self._untouched(place) for place in self._places], plan)
+                self._places.tell_failures()
+                return self._result({}, [self._untouched(place) for place in self._places.all], plan)
             self._occupy(crew)
             hashes, results = self._copy(crew, plan)
             result = self._result(hashes, results, plan)
@@ -181,31 +182,13 @@ class Offload:
     # -- before anything is written -----------------------------------------------------------------------
 
     def _hire(self) -> Crew:
-        needed = _DESCRIPTORS_EACH * len(self._places) + _DESCRIPTORS_BESIDE
+        self._source_lane = self._places.hire(self._system, _DESCRIPTORS_EACH, _DESCRIPTORS_BESIDE)
+        slow = Digests(self._options.hashes, comparison_name(self._options.hashes)).slow
         try:
-            granted = self._system.raise_descriptor_limit(needed)
-            if granted < needed:
-                raise RefusedError(
-                    f"{len(self._places)} destinations need {needed} open files, {granted} are allowed:"
-                    " raise the limit (ulimit -n); nothing was written",
-                    operation="limits",
-                    errno="EMFILE",
-                )
-            lane = self._supervisor.lane
-            self._source_lane = lane("pfn-source")
-            slow = Digests(self._options.hashes, comparison_name(self._options.hashes)).slow
-            return Crew(
-                supervisor=self._supervisor,
-                source_lane=self._source_lane,
-                lanes=[lane(f"pfn-destination-{place.number}") for place in self._places],
-                digest_lanes=[lane(f"pfn-digest-{name}") for name in slow],
-            )
-        except (RuntimeError, MemoryError, OSError, ValueError) as error:
-            raise RefusedError(
-                f"the system has no threads or memory for {len(self._places)} destinations ({error});"
-                " nothing was written",
-                operation="limits",
-            ) from error
+            digest_lanes = [self._supervisor.lane(f"pfn-digest-{name}") for name in slow]
+        except (RuntimeError, MemoryError) as error:
+            raise no_room_for(len(self._places.all), error) from error
+        return Crew(self._supervisor, self._source_lane, self._places.lanes, digest_lanes)
 
     def _examine(self, crew: Crew) -> None:
         """Open the source and look at every destination, all at once."""
@@ -217,12 +200,12 @@ class Offload:
                 with source_watch("stat"):
                     self._source_folder = folder_identity(self._system, self._source_path)
 
-        def look(place: _Place) -> None:
+        def look(place: _FilePlace) -> None:
             with place.watch("stat"):
                 place.found = examine(self._system, place.number, place.label, self._source_path)
 
         source_task = crew.source_lane.submit(open_source, source_watch)
-        self._for_each_place(crew, look, source_task)
+        self._places.for_each(look, source_task)
         if isinstance(source_task.error, OSError):
             raise RefusedError(
                 f"{printable(self._source_path)}: cannot be looked at: {source_task.error.strerror}",
@@ -236,7 +219,7 @@ class Offload:
 
     def _plan(self) -> Plan:
         assert self._source is not None
-        found = [place.found for place in self._places if place.is_alive and place.found is not None]
+        found = [place.found for place in self._places.all if place.is_alive and place.found is not None]
         return make_plan(
             self._source_path,
             self._source.snapshot,
@@ -253,7 +236,7 @@ class Offload:
         folder can look like two.
         """
 
-        def enter(place: _Place) -> None:
+        def enter(place: _FilePlace) -> None:
             assert place.found is not None
             with place.watch("open the folder"):
                 place.folder = DestinationFolder.open(self._system, place.found.folder)
@@ -265,25 +248,25 @@ class Offload:
                 if place.found.existing_size is None:
                     raise
 
-        def take(place: _Place) -> None:
+        def take(place: _FilePlace) -> None:
             if place.probe is not None:
-                self._lock(place)
-                self._remove_probe(place)
+                with place.probe_removed_after():
+                    self._lock(place)
                 if place.lock is not None:
                     with place.watch("sweep"):
                         place.lock.sweep()
 
         try:
-            self._for_each_place(crew, enter)
+            self._places.for_each(enter)
             # Before the locks: their names are the same for every way to one folder, and an overlay whose
             # two sides make one name at the same moment answers ESTALE.
             self._require_no_alias(crew)
-            self._for_each_place(crew, take)
+            self._places.for_each(take)
         finally:
-            self._for_each_place(crew, self._remove_probe)
+            self._places.for_each(Place.remove_probe)
         self._require_anyone()
 
-    def _lock(self, place: _Place) -> None:
+    def _lock(self, place: _FilePlace) -> None:
         """Take the lock of one destination's file, waiting for it as long as was asked.
 
         Raises:
@@ -313,22 +296,22 @@ class Offload:
         """Refuse when a probe shows up in a folder that passed for another one."""
         aliases: list[RefusedError] = []
 
-        def look(place: _Place) -> None:
-            others = self._places[: place.number]
+        def look(place: _FilePlace) -> None:
+            others = self._places.all[: place.number]
             aliases.extend(
-                _same_destination(each.label, place.label) for each in others if self._is_one_file(place, each)
+                same_destination(each.label, place.label) for each in others if self._is_one_file(place, each)
             )
 
         def look_from_source() -> None:
-            aliases.extend(_same_file(place.label) for place in self._places if self._is_source(place))
+            aliases.extend(same_file(place.label) for place in self._places.all if self._is_source(place))
 
         assert self._source is not None
         source_task = crew.source_lane.submit(look_from_source, self._source.watch)
-        self._for_each_place(crew, look, source_task)
+        self._places.for_each(look, source_task)
         if aliases:
             raise aliases[0]
 
-    def _is_one_file(self, place: _Place, other: _Place) -> bool:
+    def _is_one_file(self, place: _FilePlace, other: _FilePlace) -> bool:
         if not (place.is_alive and other.is_alive and place.folder and place.found and other.found):
             return False
         if other.probe is None or not may_collide(place.found, other.found):
@@ -339,7 +322,7 @@ class Offload:
             # One folder. Names that differ only in case or composition are one where it ignores that.
             return place.found.name == other.found.name or place.folder.has_name(other.probe.swapcase())
 
-    def _is_source(self, place: _Place) -> bool:
+    def _is_source(self, place: _FilePlace) -> bool:
         assert self._source is not None
         if self._source.is_stream or place.probe is None or place.found is None:
             return False
@@ -354,46 +337,9 @@ class Offload:
                 return False
         return True
 
-    def _remove_probe(self, place: _Place) -> None:
-        if place.probe is not None and place.folder is not None:
-            assert place.found is not None
-            probe, place.probe = place.probe, None
-            with place.watch("rename and remove a file"):
-                place.folder.remove_probe(probe, place.found.name)
-
-    def _for_each_place(self, crew: Crew, step: Callable[[_Place], None], *further: Task) -> None:
-        """Let every place that is alive take a step in its own lane; what fails fails that place only."""
-        tasks = {
-            crew.lanes[place.number].submit(partial(step, place), place.watch): place
-            for place in self._places
-            if place.is_alive
-        }
-        self._supervisor.wait([*tasks, *further])
-        for task, place in tasks.items():
-            if task.error is None:
-                continue
-            if isinstance(task.error, UsageError | RefusedError):
-                raise task.error
-            place.was_given_up = task.lane.is_given_up
-            place.failure = failure_notice(
-                task.error,
-                path=place.found.path if place.found else place.label,
-                operation=place.watch.operation,
-                destination=place.label,
-                aftermath="Nothing was written there.",
-            )
-
     def _require_anyone(self) -> None:
-        """Refuse when no destination is left; one that hangs is a failure, not a refusal."""
-        if self._cancel.is_set() or any(place.is_alive or place.was_given_up for place in self._places):
-            return
-        failures = [place.failure for place in self._places if place.failure is not None]
-        raise RefusedError(
-            "; ".join(failure.message for failure in failures),
-            path=failures[0].path,
-            operation=failures[0].operation,
-            errno=failures[0].errno,
-        )
+        if not self._cancel.is_set():
+            self._places.require_anyone()
 
     # -- the copy -----------------------------------------------------------------------------------------
 
@@ -401,12 +347,12 @@ class Offload:
         source, options = self._source, self._options
         assert source is not None
         tracker = ProgressTracker(
-            [place.label for place in self._places],
+            [place.label for place in self._places.all],
             options.expect_size if source.snapshot.size is None else source.snapshot.size,
             verify=options.verify is Verify.DESTINATION,
         )
-        self._tell_failures()
-        for place in self._places:
+        self._places.tell_failures()
+        for place in self._places.all:
             if not place.is_alive:
                 tracker.leave(place.number, str(State.FAILED), failed=True)
         self._supervisor.on_tick = lambda: self._observer(tracker.snapshot())
@@ -430,19 +376,14 @@ class Offload:
         occupied = [
             (target, place.folder, place.watch)
             for target in plan.targets
-            if (place := self._places[target.number]).is_alive and place.folder is not None
+            if (place := self._places.all[target.number]).is_alive and place.folder is not None
         ]
         hashes, copied = copy_file(source, occupied, crew, reading, context, plan.strategy, self._cancel)
         self._observer(tracker.snapshot())
         by_label = {result.label: result for result in copied}
-        return hashes, [by_label.get(place.label) or self._untouched(place) for place in self._places]
+        return hashes, [by_label.get(place.label) or self._untouched(place) for place in self._places.all]
 
-    def _tell_failures(self) -> None:
-        for place in self._places:
-            if place.failure is not None:
-                self._observer(ErrorEvent(place.failure))
-
-    def _untouched(self, place: _Place) -> DestinationResult:
+    def _untouched(self, place: _FilePlace) -> DestinationResult:
         """The result of a destination that nothing was written to."""
         location = place.found.path if place.found else place.label
         state = State.SKIPPED if place.is_alive else State.FAILED
@@ -467,7 +408,7 @@ class Offload:
         destination does it in its own lane.
         """
 
-        def leave(place: _Place) -> None:
+        def leave(place: _FilePlace) -> None:
             with place.watch("close"):
                 if place.lock is not None:
                     place.lock.release()
@@ -484,7 +425,7 @@ class Offload:
         if crew is not None:
             assert self._source_lane is not None
             tasks = []
-            for place in self._places:
+            for place in self._places.all:
                 # On the single path it is the source's lane that hangs in a destination.
                 hangs_elsewhere = place.watch.is_busy and not crew.lanes[place.number].is_given_up
                 lane = self._source_lane if hangs_elsewhere else crew.lanes[place.number]
@@ -496,7 +437,7 @@ class Offload:
         self._supervisor.close()
 
 
-def _require_usable(path: str) -> None:
+def require_usable(path: str) -> None:
     """Refuse what no system takes as a path.
 
     Raises:
@@ -510,19 +451,3 @@ def _require_usable(path: str) -> None:
         raise UsageError(f"{printable(path)}: no file system can hold this name") from None
     if b"\0" in raw:
         raise UsageError(f"{printable(path)}: a path cannot hold a NUL")
-
-
-def _same_destination(one: str, other: str) -> RefusedError:
-    return RefusedError(
-        f"{printable(one)} and {printable(other)} are the same destination; nothing was written",
-        path=other,
-        operation="same-destination",
-    )
-
-
-def _same_file(label: str) -> RefusedError:
-    return RefusedError(
-        f"{printable(label)}: source and destination are the same file; nothing was written",
-        path=label,
-        operation="same-file",
-    )

@@ -51,7 +51,7 @@ def copy_file(
         watch = crew.supervisor.watch(source.path)
 
         def open_again() -> None:
-            restarted.append(SourceFile(context.system, source.path, watch, cancel))
+            restarted.append(source.opened_again(watch))
 
         task = crew.source_lane.submit(open_again, watch)
         crew.supervisor.wait([task])

@@ -1,8 +1,9 @@
 """The threads of a run, and what they work with: kept from the first look until the end."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from pfndispatchcopy.engine.chunks import BufferPool
 from pfndispatchcopy.engine.lanes import Lane, Supervisor
 from pfndispatchcopy.engine.source import BandwidthLimit
 from pfndispatchcopy.hashing import ALGORITHMS, HashCalculator
@@ -34,6 +35,15 @@ class Crew:
         self.source_lane = source_lane
         self.lanes = lanes
         self.digest_lanes = digest_lanes
+        self._pool: BufferPool | None = None
+
+    def pool(self, sizes: ChunkSizes) -> BufferPool:
+        """The buffers for the chunks: those of the file before, where they fit and all have come back."""
+        pool = self._pool
+        if pool is None or (pool.chunk_size, pool.count, pool.free_count) != (sizes.chunk, sizes.buffers, pool.count):
+            self._pool = None  # before there are two of them
+            pool = self._pool = BufferPool(sizes.chunk, sizes.buffers)
+        return pool
 
 
 class Digests(NamedTuple):
@@ -75,6 +85,8 @@ class Reading(NamedTuple):
         expect_size: bytes that a stream has to have, or None.
         limit: keeps the reading slow where that is wished.
         proves_source: whether it is read a second time.
+        on_read: called when the source was read to its end, or failed, while the copies are still to be
+            made durable: the next source may be read meanwhile.
     """
 
     sizes: ChunkSizes
@@ -82,3 +94,4 @@ class Reading(NamedTuple):
     expect_size: int | None
     limit: BandwidthLimit
     proves_source: bool
+    on_read: Callable[[], None] = lambda: None

@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from time import monotonic
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 from pfndispatchcopy.errors import OperationCancelledError, StalledError
 
-__all__ = ["AwakeClock", "Lane", "OperationWatch", "Supervisor", "Task"]
+__all__ = ["AwakeClock", "Lane", "OperationWatch", "Supervisor", "Task", "Watch"]
 
 # How often the supervisor looks: the pace of progress events, of which with a last one there may be ten in
 # any second, and the finest stall it can see.
@@ -78,9 +78,22 @@ class OperationWatch:
     ) -> None:
         self.is_busy = False
 
+    def beat(self) -> None:
+        """The operation at hand is a long one, and has just got on: count from now."""
+        self.since = self._clock.now
+
     def seconds_busy(self) -> float:
         """For how long the operation at hand has been going on; 0 between operations."""
         return self._clock.now - self.since if self.is_busy else 0.0
+
+
+class Watch(Protocol):
+    """What shows a supervisor that an operation goes on."""
+
+    operation: str
+
+    def seconds_busy(self) -> float:
+        """For how long the operation at hand has been going on; 0 between operations."""
 
 
 class Task:
@@ -88,12 +101,12 @@ class Task:
 
     __slots__ = ("_call", "error", "hung_watch", "is_done", "lane", "watches")
 
-    def __init__(self, lane: "Lane", call: Callable[[], Any], watches: Sequence[OperationWatch]) -> None:
+    def __init__(self, lane: "Lane", call: Callable[[], Any], watches: Sequence[Watch]) -> None:
         self.lane = lane
         self.watches = tuple(watches)
         self.is_done = False
         self.error: BaseException | None = None
-        self.hung_watch: OperationWatch | None = None  # what showed that it had to be given up
+        self.hung_watch: Watch | None = None  # what showed that it had to be given up
         self._call = call
 
     def run(self) -> BaseException | None:
@@ -121,7 +134,7 @@ class Lane:
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
-    def submit(self, call: Callable[[], Any], *watches: OperationWatch) -> Task:
+    def submit(self, call: Callable[[], Any], *watches: Watch) -> Task:
         """Ask for *call*; *watches* are what its operations are seen through."""
         task = Task(self, call, watches)
         self._tasks.put(task)
@@ -220,7 +233,7 @@ class Supervisor:
                 return CANCEL_GRACE_S
         return self._stall_timeout_s or None
 
-    def _give_up(self, task: Task, hung: OperationWatch, limit: float) -> bool:
+    def _give_up(self, task: Task, hung: Watch, limit: float) -> bool:
         with self._finished:
             if task.is_done:
                 return False

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Sequence
 from functools import partial
 
-from pfndispatchcopy.engine.chunks import BufferPool, page_aligned_buffer
+from pfndispatchcopy.engine.chunks import page_aligned_buffer
 from pfndispatchcopy.engine.crew import Crew, Reading
 from pfndispatchcopy.engine.destination import DestinationCopy
 from pfndispatchcopy.engine.lanes import Task
@@ -48,22 +48,25 @@ def copy_parallel(
     writers = [ParallelWriter(copy, outcome) for copy in copies]
     slow = [DigestWriter(name) for name in digests.slow]
     queues = [*(writer.queue for writer in writers), *(each.queue for each in slow)]
-    pool = BufferPool(sizes.chunk, sizes.buffers)
+    pool = crew.pool(sizes)
 
     def read() -> None:
         try:
-            fan_out(
-                source,
-                pool,
-                queues,
-                calculator,
-                digests.comparison,
-                outcome,
-                expect_size=reading.expect_size,
-                limit=reading.limit,
-                cancel=cancel,
-                is_wanted=lambda: any(not copy.is_settled for copy in copies),
-            )
+            try:
+                fan_out(
+                    source,
+                    pool,
+                    queues,
+                    calculator,
+                    digests.comparison,
+                    outcome,
+                    expect_size=reading.expect_size,
+                    limit=reading.limit,
+                    cancel=cancel,
+                    is_wanted=lambda: any(not copy.is_settled for copy in copies),
+                )
+            finally:
+                reading.on_read()
             if reading.proves_source and not source.is_stream:
                 source.prove(outcome.wait_read(), digests.comparison, page_aligned_buffer(sizes.read_back))
             for each in slow:

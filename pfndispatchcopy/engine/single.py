@@ -111,7 +111,10 @@ class _Loop:
                 with copy.capturing():
                     copy.begin(is_known_to_differ=is_second_pass)
         try:
-            end = self._read_and_write()
+            try:
+                end = self._read_and_write()
+            finally:
+                self._reading.on_read()
             outcome = SourceOutcome()
             outcome.set_read(end)
             if self._reading.proves_source and not self._source.is_stream:

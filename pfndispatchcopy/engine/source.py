@@ -16,7 +16,7 @@ from pfndispatchcopy.errors import (
     SourceChangedError,
 )
 from pfndispatchcopy.fileio.readback import open_past_cache, read_to_end
-from pfndispatchcopy.fileio.system import System
+from pfndispatchcopy.fileio.system import FolderHandle, System
 from pfndispatchcopy.hashing import HashCalculator
 from pfndispatchcopy.model import STANDARD_INPUT, Identity, Notice, ReadBack, SourceSnapshot
 from pfndispatchcopy.notices import errno_name, failure_notice
@@ -26,6 +26,7 @@ __all__ = [
     "SourceEnd",
     "SourceFailureError",
     "SourceFile",
+    "SourceName",
     "SourceOutcome",
 ]
 
@@ -117,7 +118,7 @@ class SourceOutcome:
 
 
 class BandwidthLimit:
-    """Keeps reading under a number of bytes a second.
+    """Keeps reading under a number of bytes a second, that of all who share it together.
 
     Args:
         rate: bytes a second; None for no limit.
@@ -128,14 +129,29 @@ class BandwidthLimit:
         self._rate = rate
         self._cancel = cancel
         self._due = monotonic()
+        self._lock = threading.Lock()
+
+    @property
+    def is_set(self) -> bool:
+        """Whether there is a limit."""
+        return self._rate is not None
 
     def pace(self, count: int) -> None:
         """Wait for as long as *count* bytes may take. Time that was not used is not saved up."""
         if self._rate is None:
             return
-        now = monotonic()
-        self._due = max(self._due, now) + count / self._rate
-        self._cancel.wait(max(0.0, self._due - now))
+        with self._lock:
+            now = monotonic()
+            self._due = due = max(self._due, now) + count / self._rate
+        self._cancel.wait(max(0.0, due - now))
+
+
+class SourceName(NamedTuple):
+    """Where a source in a tree is: a name in an open folder, and whether the name may be a link to it."""
+
+    folder: FolderHandle
+    name: str
+    follow: bool
 
 
 class SourceFile:
@@ -147,8 +163,15 @@ class SourceFile:
         position: bytes read so far.
     """
 
-    def __init__(self, system: System, path: str, watch: OperationWatch, cancel: threading.Event) -> None:
-        """Open it.
+    def __init__(
+        self,
+        system: System,
+        path: str,
+        watch: OperationWatch,
+        cancel: threading.Event,
+        below: SourceName | None = None,
+    ) -> None:
+        """Open it: by its path, or *below* a folder that is open already; *path* is then for messages only.
 
         Raises:
             RefusedError: it is no regular file, or cannot be read.
@@ -158,6 +181,7 @@ class SourceFile:
         self.position = 0
         self._system = system
         self._cancel = cancel
+        self._below = below
         try:
             with watch("open"):
                 self._fd = self._open()
@@ -174,6 +198,10 @@ class SourceFile:
             self.close()
             raise
 
+    def opened_again(self, watch: OperationWatch) -> "SourceFile":
+        """Open the same source once more, at its beginning; see :meth:`__init__`."""
+        return SourceFile(self._system, self.path, watch, self._cancel, self._below)
+
     @property
     def is_stream(self) -> bool:
         """Whether it can be read only once."""
@@ -184,7 +212,17 @@ class SourceFile:
             fd = os.dup(0)
             os.set_blocking(fd, True)
             return fd
+        if self._below is not None:
+            return self._system.open_source_name(self._below.folder, self._below.name, follow=self._below.follow)
         return self._system.open_source(self.path)
+
+    def _status_by_name(self) -> os.stat_result:
+        if self._below is None:
+            return self._system.status(self.path)
+        folder, name, follow = self._below
+        return (
+            self._system.followed_status_of_name(folder, name) if follow else self._system.status_of_name(folder, name)
+        )
 
     def _take_snapshot(self) -> SourceSnapshot:
         status = self._system.status_of_file(self._fd)
@@ -264,7 +302,7 @@ class SourceFile:
         with self.watch("stat"):
             after = self._system.status_of_file(self._fd)
             try:
-                by_name = self._system.status(self.path)
+                by_name = self._status_by_name()
             except FileNotFoundError:
                 raise SourceChangedError("the source was removed or renamed while it was read") from None
         if Identity(by_name.st_dev, by_name.st_ino) != before.identity:
@@ -340,11 +378,14 @@ class SourceFile:
         return calculator.hexdigests()[algorithm], way
 
     def _open_direct(self) -> int:
-        folder = self._system.open_folder(os.path.dirname(os.path.abspath(self.path)))
-        try:
-            fd = self._system.open_direct(folder, os.path.basename(self.path))
-        finally:
-            self._system.close_folder(folder)
+        if self._below is not None:
+            fd = self._system.open_direct(self._below.folder, self._below.name)
+        else:
+            folder = self._system.open_folder(os.path.dirname(os.path.abspath(self.path)))
+            try:
+                fd = self._system.open_direct(folder, os.path.basename(self.path))
+            finally:
+                self._system.close_folder(folder)
         status = self._system.status_of_file(fd)
         if Identity(status.st_dev, status.st_ino) != self.snapshot.identity:
             self._system.close(fd)

@@ -7,6 +7,7 @@ from pfndispatchcopy.events import (
     DestinationProgress,
     ErrorEvent,
     FileEvent,
+    LeftOutEvent,
     PartialEvent,
     PlanEvent,
     ProgressEvent,
@@ -20,6 +21,7 @@ _ALL: list[events.Event] = [
     ProgressEvent(Phase.COPY, 1, 2, 3.0, None, (DestinationProgress("/a", 1, 2.0, "copying"),)),
     FileEvent("clip.mov", 3, {"md5": "aa"}, (DestinationResult("/a/clip.mov", "/a", State.VERIFIED),)),
     PartialEvent("/a/.pfn.x.partial", exists=True),
+    LeftOutEvent("CARD/.DS_Store", "excluded"),
     WarningEvent(Notice("hm", "/a", "preserve")),
     ErrorEvent(Notice("no", "/a", "write", "EIO", "/a")),
 ]

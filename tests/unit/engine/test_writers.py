@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 import pytest
 
-from pfndispatchcopy.engine import parallel
+from pfndispatchcopy.engine import crew
 from pfndispatchcopy.engine.chunks import BufferPool
 from pfndispatchcopy.engine.source import SourceEnd, SourceOutcome
 from pfndispatchcopy.engine.writers import DigestWriter, ParallelWriter
@@ -264,7 +264,7 @@ def test_every_buffer_comes_back_after_a_run(fault: str, trial: Trial, monkeypat
         pools.append(BufferPool(chunk_size, count))
         return pools[-1]
 
-    monkeypatch.setattr(parallel, "BufferPool", make)
+    monkeypatch.setattr(crew, "BufferPool", make)
     if fault == "fails":
         rule = trial.fail("write", errno.ENOSPC, 1, nth=2)
     elif fault == "explodes":
