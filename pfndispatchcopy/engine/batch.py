@@ -1,0 +1,838 @@
+"""The batch path: many small files in one tight loop, made durable and compared as a group.
+
+Each file is read whole into one buffer and written to every destination before the next one is read. What a
+medium is slow at, it is then asked for once for the whole group: begin to write everything, wait for each,
+read everything back, give all the names, flush the folders. One failing file, or destination, costs the others
+nothing.
+
+Where something lies under a file's name already, this loop leaves the file to those who compare and decide.
+"""
+
+import contextlib
+import os
+import stat
+import threading
+from collections.abc import Callable, Iterator, Sequence
+
+from pfndispatchcopy.engine.chunks import page_aligned_buffer
+from pfndispatchcopy.engine.jobs import FATAL_FOR_DESTINATION, FATAL_FOR_SOURCE, FileReport, JobFile, Outcome
+from pfndispatchcopy.engine.lanes import AwakeClock
+from pfndispatchcopy.engine.links import make_link, read_link
+from pfndispatchcopy.engine.source import BandwidthLimit
+from pfndispatchcopy.errors import (
+    ConflictError,
+    IncompleteStreamError,
+    MismatchError,
+    OperationCancelledError,
+    PfnDispatchCopyError,
+    SourceChangedError,
+)
+from pfndispatchcopy.events import ErrorEvent, WarningEvent
+from pfndispatchcopy.fileio.folders import DestinationFolder, OpenFolders
+from pfndispatchcopy.fileio.metadata import PERMISSION_BITS, apply_metadata
+from pfndispatchcopy.fileio.names import temporary_name
+from pfndispatchcopy.fileio.readback import open_past_cache
+from pfndispatchcopy.fileio.system import FolderHandle, System
+from pfndispatchcopy.hashing import digests_of
+from pfndispatchcopy.model import (
+    Identity,
+    Notice,
+    Preserve,
+    ReadBack,
+    SourceSnapshot,
+    State,
+    Symlinks,
+    Verify,
+    VerifySource,
+)
+from pfndispatchcopy.notices import errno_name, failure_notice, reason_of
+from pfndispatchcopy.options import CopyOptions
+from pfndispatchcopy.printable import printable
+
+__all__ = ["LARGEST_SMALL_FILE", "Batch", "BatchTarget", "Pulse"]
+
+# A file up to this size is held whole in memory by the batch path.
+LARGEST_SMALL_FILE = 4 << 20
+# What is made durable at once. Every file of a group is open on every destination.
+_GROUP_FILES = 100
+_GROUP_BYTES = 32 << 20
+_GROUP_DESCRIPTORS = 600
+# Folders that are kept open between groups.
+_OPEN_FOLDERS = 64
+# So many failures one after another, and a destination is given up.
+_PATIENCE = 10
+_EMPTY_WRITES_TOLERATED = 3
+_SOURCE = -1
+_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL
+# Status of a source, and the extended attributes that are to be kept.
+_Found = tuple[os.stat_result, tuple[tuple[str, bytes], ...]]
+
+
+class Pulse:
+    """Shows, for next to nothing, that a loop goes on: a watch for its supervisor.
+
+    Attributes:
+        owner: number of the destination whose operation goes on; -1 is the source.
+        operation: in a word.
+        beats: operations so far.
+        is_busy: whether an operation goes on at all.
+    """
+
+    __slots__ = ("_clock", "_last", "_since", "beats", "is_busy", "offset", "operation", "owner")
+
+    def __init__(self, clock: AwakeClock) -> None:
+        self.owner = _SOURCE
+        self.operation = "open"
+        self.offset: int | None = None
+        self.beats = 0
+        self.is_busy = False
+        self._clock = clock
+        self._last = -1
+        self._since = 0.0
+
+    def seconds_busy(self) -> float:
+        """For how long the operation at hand has been going on, as far as the supervisor has looked."""
+        if self.beats != self._last or not self.is_busy:
+            self._last, self._since = self.beats, self._clock.now
+            return 0.0
+        return self._clock.now - self._since
+
+
+class _Pending:
+    """One file on one destination, under its temporary name."""
+
+    __slots__ = ("fd", "file", "folder", "folder_path", "index", "size", "temporary", "way")
+
+    def __init__(
+        self, index: int, file: JobFile, folder: FolderHandle, folder_path: str, temporary: str, fd: int, size: int
+    ) -> None:
+        self.index = index
+        self.file = file
+        self.folder = folder
+        self.folder_path = folder_path
+        self.temporary = temporary
+        self.fd = fd
+        self.size = size
+        self.way = ReadBack.NONE
+
+
+class BatchTarget:
+    """One destination of a batch.
+
+    Args:
+        number: its place among the destinations.
+        label: as the caller spelled it.
+        root: its root folder.
+        prefix: path below it that the files go to.
+        is_memory: whether the medium is memory.
+        is_forced: whether it is forced to stable storage.
+        is_fresh: whether nothing can be under the files' names.
+    """
+
+    def __init__(
+        self, system: System, number: int, label: str, root: DestinationFolder, prefix: str, *,
+        is_memory: bool, is_forced: bool, is_fresh: bool,
+    ) -> None:  # fmt: skip
+        self.number = number
+        self.label = label
+        self.root = root
+        self.prefix = prefix
+        self.is_memory = is_memory
+        self.is_forced = is_forced
+        self.is_on_disk = is_forced and not is_memory
+        self.is_fresh = is_fresh
+        self.folders = OpenFolders(system, root.handle, make=True)
+        self.pending: list[_Pending] = []
+        self.touched: dict[str, FolderHandle] = {}
+        self.failures_in_a_row = 0
+        self.death: Notice | None = None
+        self.good: dict[ReadBack, Outcome] = {}
+
+    def path_of(self, file: JobFile) -> str:
+        """Full path of a file's copy."""
+        return os.path.join(self.label, self.folder_of(file), file.name)
+
+    def folder_of(self, file: JobFile) -> str:
+        """Path below the root of the folder that a file goes to."""
+        if not self.prefix:
+            return file.folder
+        return f"{self.prefix}/{file.folder}" if file.folder else self.prefix
+
+
+class _Read:
+    """What is known of one file of the group at hand."""
+
+    __slots__ = ("digests", "file", "is_left", "mtime_ns", "outcomes", "size")
+
+    def __init__(self, file: JobFile) -> None:
+        self.file = file
+        self.size = file.size
+        self.mtime_ns = 0
+        self.digests: dict[str, str] = {}
+        self.outcomes: dict[int, Outcome] = {}
+        self.is_left = False
+
+
+class Batch:
+    """Copies the files of a job. Runs in a lane, which its supervisor may give up.
+
+    Args:
+        system: the calls.
+        source_root: the open folder that the files are below.
+        source_label: as the caller spelled it.
+        targets: the destinations.
+        options: how to copy.
+        algorithms: digests to take: those asked for, and the one to compare by.
+        comparison: the one to compare by.
+        limit: keeps the reading slow where that is wished.
+        cancel: stops before the next file.
+        pulse: shows that the loop goes on.
+
+    Attributes:
+        reports: of the groups that are done.
+        left: files, each with the destinations, where something has the name already.
+        notices: warnings and errors so far.
+        source_gone: why the source is of no use any more.
+        is_given_up: set from outside: whatever is done from now on is not wanted.
+    """
+
+    def __init__(
+        self,
+        system: System,
+        source_root: FolderHandle,
+        source_label: str,
+        targets: Sequence[BatchTarget],
+        options: CopyOptions,
+        *,
+        algorithms: tuple[str, ...],
+        comparison: str,
+        limit: BandwidthLimit,
+        cancel: threading.Event,
+        pulse: Pulse,
+    ) -> None:
+        self.reports: list[FileReport] = []
+        self.left: dict[JobFile, set[int]] = {}
+        self.notices: list[ErrorEvent | WarningEvent] = []
+        self.source_gone: Notice | None = None
+        self.is_given_up = False
+        self._system = system
+        self._source_label = source_label
+        self._follow = options.symlinks is Symlinks.FOLLOW
+        self._folders = OpenFolders(system, source_root, follow=self._follow)
+        self.targets = targets
+        self._options = options
+        self._algorithms = algorithms
+        self._comparison = comparison
+        self._limit = limit
+        self._cancel = cancel
+        self._pulse = pulse
+        self._verifies = options.verify is Verify.DESTINATION
+        self._keeps_xattrs = Preserve.XATTR in options.preserve
+        self._is_plain = options.preserve >= {Preserve.MODE, Preserve.TIMES} and Preserve.OWNER not in options.preserve
+        self._buffer = page_aligned_buffer(LARGEST_SMALL_FILE + 4096)
+
+    def run(self, files: Sequence[JobFile]) -> None:
+        """Copy *files*, group by group."""
+        self._pulse.is_busy = True
+        try:
+            for group in self._groups(files):
+                self._copy_group(group)
+        finally:
+            self._pulse.is_busy = False
+            for target in self.targets:
+                self._drop_pending(target)
+                target.folders.close()
+            self._folders.close()
+
+    def leftovers(self) -> list[tuple[int, str, str]]:
+        """Temporary names that a loop that hangs has left: destination, path of the folder, name."""
+        return [
+            (target.number, pending.folder_path, pending.temporary)
+            for target in self.targets
+            for pending in tuple(target.pending)
+        ]
+
+    # -- one group --------------------------------------------------------------------------------------
+
+    def _groups(self, files: Sequence[JobFile]) -> Iterator[list[JobFile]]:
+        most = max(1, min(_GROUP_FILES, _GROUP_DESCRIPTORS // max(1, len(self.targets))))
+        group: list[JobFile] = []
+        total = 0
+        for file in files:
+            if group and (len(group) >= most or total + file.size > _GROUP_BYTES):
+                yield group
+                group, total = [], 0
+            group.append(file)
+            total += file.size
+        if group:
+            yield group
+
+    def _copy_group(self, group: Sequence[JobFile]) -> None:
+        reads = [_Read(file) for file in group]
+        for target in self.targets:
+            if target.death is None:
+                self._for_target(target, "stat", target.root.check_identity)
+        for index, read in enumerate(reads):
+            if self._is_over():
+                break
+            self._copy_file(index, read)
+        if not (self.is_given_up or self._cancel.is_set()):
+            for step in (self._flush, self._verify):
+                for target in self.targets:
+                    step(reads, target)
+            if self._options.verify_source is not VerifySource.NONE:
+                self._prove_source(reads)
+            for target in self.targets:
+                self._commit(reads, target)
+            for target in self.targets:
+                self._flush_folders(reads, target)
+        for target in self.targets:
+            self._drop_pending(target)
+            target.folders.trim(_OPEN_FOLDERS)
+        self._folders.trim(_OPEN_FOLDERS)
+        self._report(reads)
+
+    def _is_over(self) -> bool:
+        return (
+            self.is_given_up
+            or self._cancel.is_set()
+            or self.source_gone is not None
+            or all(target.death is not None and not target.pending for target in self.targets)
+        )
+
+    def _for_target(self, target: BatchTarget, operation: str, step: Callable[[], object]) -> bool:
+        """Do something that, when it fails, costs the whole destination."""
+        self._at(target.number, operation)
+        try:
+            step()
+        except OSError as error:
+            self._bury(target, self._notice(target, target.root.handle.path, operation, error))
+            return False
+        return True
+
+    def _bury(self, target: BatchTarget, notice: Notice) -> None:
+        if target.death is None:
+            target.death = notice
+            self.notices.append(ErrorEvent(notice))
+
+    def _at(self, owner: int, operation: str) -> None:
+        pulse = self._pulse
+        pulse.owner = owner
+        pulse.operation = operation
+        pulse.beats += 1
+
+    # -- reading ----------------------------------------------------------------------------------------
+
+    def _copy_file(self, index: int, read: _Read) -> None:
+        file = read.file
+        targets = [target for target in self.targets if target.death is None]
+        try:
+            if file.is_link:
+                self._copy_link(read, targets)
+                return
+            if not self._is_free(file, targets):
+                self._leave(read, targets)
+                return
+            found = self._read(read)
+        except OSError as error:
+            self._fail_source(read, error)
+            return
+        except PfnDispatchCopyError as error:
+            self._fail_source(read, error)
+            return
+        if found is None:
+            self._leave(read, targets)
+            return
+        data = self._buffer[: read.size]
+        read.digests = digests_of(self._algorithms, data)
+        temporary = temporary_name(self._system, file.name)  # the same in every folder: it is as random there
+        for target in targets:
+            self._write(index, read, target, data, found, temporary)
+        if self._limit.is_set:
+            self._pulse.is_busy = False
+            self._limit.pace(read.size)
+            self._pulse.is_busy = True
+
+    def _copy_link(self, read: _Read, targets: Sequence[BatchTarget]) -> None:
+        """Make a symbolic link anew on every destination.
+
+        Raises:
+            OSError: the link cannot be read.
+        """
+        file = read.file
+        self._at(_SOURCE, "read the link")
+        link = read_link(self._system, self._folders.get(file.folder), file.name)
+        read.size, read.mtime_ns = 0, link.mtime_ns
+        for target in targets:
+            self._at(target.number, "make the link")
+            try:
+                folder_path = target.folder_of(file)
+                folder = target.folders.get(folder_path)
+                state = make_link(self._system, folder, file.name, link, self._options)
+            except (OSError, ConflictError, MismatchError) as error:
+                self._fail(read, target, error, None)
+                continue
+            if state is State.SKIPPED:
+                text = f"{target.path_of(file)}: something else is there already: skipped, left as it is"
+                self._warn(target, file, "skip", text)
+            elif state is not State.IDENTICAL:
+                target.touched[folder_path] = folder
+                state = State.VERIFIED if self._verifies and target.is_forced else State.COPIED
+            read.outcomes[target.number] = Outcome(target.number, state)
+
+    def _is_free(self, file: JobFile, targets: Sequence[BatchTarget]) -> bool:
+        """Whether nothing has the file's name on any destination."""
+        for target in targets:
+            if target.is_fresh:
+                continue
+            self._at(target.number, "stat")
+            try:
+                self._system.status_of_name(target.folders.get(target.folder_of(file)), file.name)
+            except FileNotFoundError:
+                continue
+            except OSError:  # what is wrong shows when it is written to
+                continue
+            return False
+        return True
+
+    def _leave(self, read: _Read, targets: Sequence[BatchTarget]) -> None:
+        read.is_left = True
+        self.left.setdefault(read.file, set()).update(target.number for target in targets)
+
+    def _read(self, read: _Read) -> _Found | None:
+        """Read a file whole into the buffer; None when it has become too large for that.
+
+        Raises:
+            OSError: it cannot be read.
+            SourceChangedError: it changed meanwhile, or is no file any more.
+        """
+        system, file, buffer = self._system, read.file, self._buffer
+        self._at(_SOURCE, "open")
+        folder = self._folders.get(file.folder)
+        fd = system.open_source_name(folder, file.name, follow=self._follow)
+        try:
+            before = system.status_of_file(fd)
+            if not stat.S_ISREG(before.st_mode):
+                raise SourceChangedError("the source is no regular file any more")
+            size = before.st_size
+            if size > LARGEST_SMALL_FILE:
+                return None
+            self._at(_SOURCE, "read")
+            count = 0
+            while count < size:
+                got = system.read(fd, buffer[count:])
+                if got == 0:
+                    break
+                count += got
+            look = system.followed_status_of_name if self._follow else system.status_of_name
+            try:
+                after = look(folder, file.name)
+            except FileNotFoundError:
+                raise SourceChangedError("the source was removed or renamed while it was read") from None
+            if (after.st_ino, after.st_dev) != (before.st_ino, before.st_dev):
+                raise SourceChangedError("another file was put in the place of the source while it was read")
+            if count != size or (after.st_size, after.st_mtime_ns, after.st_ctime_ns) != (
+                size,
+                before.st_mtime_ns,
+                before.st_ctime_ns,
+            ):
+                raise SourceChangedError("the source was changed while it was read")
+            xattrs = system.xattrs(fd) if self._keeps_xattrs else ()
+        finally:
+            system.close(fd)
+        read.size = size
+        read.mtime_ns = before.st_mtime_ns
+        return before, xattrs
+
+    def _fail_source(self, read: _Read, error: BaseException) -> None:
+        if isinstance(error, FileNotFoundError):
+            error = SourceChangedError("the source has vanished since it was listed")
+        notice = failure_notice(
+            error,
+            path=os.path.join(self._source_label, read.file.path),
+            operation=self._pulse.operation,
+            aftermath="No destination got this file.",
+        )
+        self.notices.append(ErrorEvent(notice))
+        for target in self.targets:
+            read.outcomes[target.number] = Outcome(target.number, State.FAILED, error=notice)
+        if notice.errno in FATAL_FOR_SOURCE:
+            self.source_gone = notice
+
+    # -- writing ----------------------------------------------------------------------------------------
+
+    def _write(
+        self, index: int, read: _Read, target: BatchTarget, data: memoryview, found: _Found, temporary: str
+    ) -> None:
+        if self.is_given_up or target.death is not None:
+            return
+        system, pulse, file = self._system, self._pulse, read.file
+        pending: _Pending | None = None
+        self._at(target.number, "create")
+        try:
+            folder_path = target.folder_of(file)
+            folder = target.folders.get(folder_path)
+            fd = system.open_name(folder, temporary, _CREATE)
+            pending = _Pending(index, file, folder, folder_path, temporary, fd, read.size)
+            target.pending.append(pending)
+            pulse.operation = "write"
+            pulse.beats += 1
+            taken = system.write(fd, data)
+            if taken != read.size:
+                self._write_rest(fd, data[taken:])
+            length = system.status_of_file(fd).st_size
+            if length != read.size:
+                raise IncompleteStreamError(f"{read.size} bytes were written, and the file has {length}")
+            pulse.operation = "set metadata"
+            pulse.beats += 1
+            status, xattrs = found
+            if self._is_plain and not xattrs:
+                try:
+                    system.set_mode(fd, status.st_mode & PERMISSION_BITS)
+                    system.set_times(fd, status.st_atime_ns, status.st_mtime_ns)
+                    return
+                except (OSError, NotImplementedError):
+                    pass
+            self._set_metadata(target, file, fd, found)
+        except (OSError, IncompleteStreamError) as error:
+            self._fail(read, target, error, pending)
+
+    def _write_rest(self, fd: int, data: memoryview) -> None:
+        """Write what a first call did not take."""
+        empty_writes = 0
+        while data:
+            taken = self._system.write(fd, data)
+            empty_writes = 0 if taken else empty_writes + 1
+            if empty_writes > _EMPTY_WRITES_TOLERATED:
+                raise IncompleteStreamError("the system took no bytes and named no reason")
+            data = data[taken:]
+
+    def _set_metadata(self, target: BatchTarget, file: JobFile, fd: int, found: _Found) -> None:
+        """Set everything that is to be kept, and tell of what could not be."""
+        status, xattrs = found
+        snapshot = SourceSnapshot(
+            Identity(status.st_dev, status.st_ino),
+            status.st_size,
+            stat.S_IMODE(status.st_mode),
+            status.st_mtime_ns,
+            status.st_ctime_ns,
+            status.st_atime_ns,
+            status.st_uid,
+            status.st_gid,
+            xattrs,
+        )
+        for what, error in apply_metadata(self._system, fd, snapshot, self._options.preserve):
+            text = f"{target.path_of(file)}: {what} could not be kept: {reason_of(error)}"
+            self._warn(target, file, "preserve", text, errno_name(error))
+
+    def _warn(self, target: BatchTarget, file: JobFile, operation: str, text: str, errno: str | None = None) -> None:
+        notice = Notice(printable(text), target.path_of(file), operation, errno, target.label)
+        self.notices.append(WarningEvent(notice))
+
+    def _notice(
+        self, target: BatchTarget, path: str, operation: str, error: BaseException, aftermath: str = ""
+    ) -> Notice:
+        return failure_notice(error, path=path, operation=operation, destination=target.label, aftermath=aftermath)
+
+    def _fail(
+        self, read: _Read, target: BatchTarget, error: BaseException, pending: _Pending | None, operation: str = ""
+    ) -> None:
+        """One file failed on one destination: remove it there, and say so."""
+        operation = operation or self._pulse.operation
+        state = State.FAILED
+        if isinstance(error, MismatchError):
+            state, operation = State.MISMATCH, "verify"
+            aftermath = self._set_aside(target, pending) if pending is not None else ""
+        elif pending is None:
+            aftermath = "Nothing was written there."
+        else:
+            aftermath = self._remove(target, pending)
+        way = pending.way if pending is not None and state is State.MISMATCH else ReadBack.NONE
+        notice = self._notice(target, target.path_of(read.file), operation, error, aftermath)
+        self.notices.append(ErrorEvent(notice))
+        read.outcomes[target.number] = Outcome(target.number, state, way, error=notice)
+        target.failures_in_a_row += 1
+        if notice.errno in FATAL_FOR_DESTINATION or target.failures_in_a_row >= _PATIENCE:
+            target.death = notice
+
+    def _close(self, pending: _Pending) -> None:
+        fd, pending.fd = pending.fd, -1
+        if fd >= 0:
+            self._system.close(fd)
+
+    def _remove(self, target: BatchTarget, pending: _Pending) -> str:
+        """Close a pending file and remove its temporary name; returns in a sentence what is left."""
+        if pending in target.pending:
+            target.pending.remove(pending)
+        with contextlib.suppress(OSError):
+            self._close(pending)
+        try:
+            self._system.remove_name(pending.folder, pending.temporary)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            path = os.path.join(pending.folder.path, pending.temporary)
+            return f"Left behind, because it could not be removed ({reason_of(error)}): {path}."
+        return "Nothing of it was left behind."
+
+    def _set_aside(self, target: BatchTarget, pending: _Pending) -> str:
+        """Keep a bad copy under a name that says so; returns in a sentence what is left."""
+        corrupt_name = f"{pending.file.name}.corrupt"
+        try:
+            self._system.rename_to_free_name(pending.folder, pending.temporary, corrupt_name)
+        except OSError:
+            self._remove(target, pending)
+            return "The bad copy was removed."
+        target.pending.remove(pending)
+        with contextlib.suppress(OSError):
+            self._close(pending)
+        return f"The bad copy was set aside as {os.path.join(pending.folder.path, corrupt_name)}."
+
+    def _drop_pending(self, target: BatchTarget) -> None:
+        for pending in tuple(target.pending):
+            self._remove(target, pending)
+
+    # -- durable, compared, named -----------------------------------------------------------------------
+
+    def _flush(self, reads: Sequence[_Read], target: BatchTarget) -> None:
+        if not target.is_on_disk:
+            return
+        system = self._system
+        for pending in target.pending:
+            self._at(target.number, "start the write-back")
+            system.start_write_back(pending.fd, 0, 0)
+        for pending in tuple(target.pending):
+            self._at(target.number, "flush")
+            try:
+                system.flush(pending.fd)
+            except OSError as error:
+                self._fail(reads[pending.index], target, error, pending)
+
+    def _verify(self, reads: Sequence[_Read], target: BatchTarget) -> None:
+        if not self._verifies:
+            return
+        opened: list[tuple[_Pending, int]] = []
+        for pending in tuple(target.pending):
+            self._at(target.number, "drop the cache")
+            fd, pending.way = pending.fd, ReadBack.CACHED
+            if target.is_forced:
+                fd, pending.way = open_past_cache(
+                    self._system,
+                    pending.fd,
+                    pending.size,
+                    is_memory=target.is_memory,
+                    open_direct=lambda pending=pending: self._open_direct(pending),  # type: ignore[misc]
+                )
+                if pending.way is ReadBack.EVICTED:
+                    self._system.start_reading(fd)
+            opened.append((pending, fd))
+        for pending, fd in opened:
+            self._at(target.number, "read back")
+            try:
+                self._compare(pending, fd, reads[pending.index])
+            except (OSError, MismatchError) as error:
+                self._fail(reads[pending.index], target, _as_mismatch(error), pending)
+
+    def _open_direct(self, pending: _Pending) -> int:
+        fd = self._system.open_direct(pending.folder, pending.temporary)
+        if self._system.status_of_file(fd).st_ino != self._system.status_of_file(pending.fd).st_ino:
+            self._system.close(fd)
+            raise FileNotFoundError(pending.temporary)
+        return fd
+
+    def _compare(self, pending: _Pending, fd: int, read: _Read) -> None:
+        try:
+            try:
+                digest = self._digest(fd)
+            except OSError as error:
+                # Some file systems take the flag for direct reads and refuse the reads themselves.
+                if pending.way is not ReadBack.DIRECT or errno_name(error) not in ("EINVAL", "EOPNOTSUPP"):
+                    raise
+                pending.way = ReadBack.CACHED
+                digest = self._digest(pending.fd)
+        finally:
+            if fd != pending.fd:
+                self._system.close(fd)
+        expected = read.digests[self._comparison]
+        if digest != expected:
+            raise MismatchError(
+                f"read back as {self._comparison}:{digest}, but the source is {self._comparison}:{expected}"
+            )
+
+    def _digest(self, fd: int) -> str:
+        system, buffer = self._system, self._buffer
+        system.rewind(fd)
+        count = 0
+        while count < len(buffer) and (got := system.read(fd, buffer[count:])):
+            count += got
+        return digests_of((self._comparison,), buffer[:count])[self._comparison]
+
+    def _prove_source(self, reads: Sequence[_Read]) -> None:
+        """Read the sources of the group a second time, past the page cache."""
+        for read in reads:
+            if not read.digests or self._is_over():
+                continue
+            self._at(_SOURCE, "read again")
+            try:
+                fd = self._system.open_source_name(
+                    self._folders.get(read.file.folder), read.file.name, follow=self._follow
+                )
+                try:
+                    self._system.drop_cache(fd)
+                    digest = self._digest(fd)
+                finally:
+                    self._system.close(fd)
+                if digest != read.digests[self._comparison]:
+                    raise MismatchError(
+                        f"the second reading gave {self._comparison}:{digest}, the first one"
+                        f" {self._comparison}:{read.digests[self._comparison]}"
+                    )
+            except (OSError, MismatchError) as error:
+                self._distrust(read, error)
+
+    def _distrust(self, read: _Read, error: OSError | MismatchError) -> None:
+        is_mismatch = isinstance(error, MismatchError)
+        notice = failure_notice(
+            error,
+            path=os.path.join(self._source_label, read.file.path),
+            operation="verify-source",
+            aftermath="No copy of it can be trusted: the card, its reader or the cable gives changing bytes.",
+        )
+        self.notices.append(ErrorEvent(notice))
+        for target in self.targets:
+            for pending in tuple(target.pending):
+                if pending.file is read.file:
+                    _ = self._set_aside(target, pending) if is_mismatch else self._remove(target, pending)
+                    state = State.MISMATCH if is_mismatch else State.FAILED
+                    read.outcomes[target.number] = Outcome(target.number, state, error=notice)
+
+    def _commit(self, reads: Sequence[_Read], target: BatchTarget) -> None:
+        if not target.pending or not self._for_target(target, "stat", target.root.check_identity):
+            return
+        system, pulse = self._system, self._pulse
+        for pending in tuple(target.pending):
+            read = reads[pending.index]
+            if self.is_given_up:
+                return
+            self._at(target.number, "close")
+            try:
+                fd, pending.fd = pending.fd, -1
+                system.close(fd)
+                pulse.operation = "rename"
+                pulse.beats += 1
+                system.rename_to_free_name(pending.folder, pending.temporary, pending.file.name)
+            except FileExistsError:
+                # Another program was quicker. Whoever compares and decides gets it; nothing is lost.
+                self._remove(target, pending)
+                self.left.setdefault(read.file, set()).add(target.number)
+                continue
+            except OSError as error:
+                self._fail(read, target, error, pending)
+                continue
+            target.failures_in_a_row = 0
+            target.touched[pending.folder_path] = pending.folder
+            read.outcomes[target.number] = self._good_outcome(target, pending, read)
+        target.pending = [pending for pending in target.pending if target.number not in reads[pending.index].outcomes]
+
+    def _good_outcome(self, target: BatchTarget, pending: _Pending, read: _Read) -> Outcome:
+        way = pending.way
+        outcome = target.good.get(way)
+        if outcome is None:
+            is_verified = target.is_forced and way in (ReadBack.DIRECT, ReadBack.EVICTED, ReadBack.MEMORY)
+            outcome = Outcome(target.number, State.VERIFIED if is_verified else State.COPIED, way)
+            target.good[way] = outcome
+        if way is ReadBack.CACHED and target.is_forced:
+            notice = Notice(
+                printable(
+                    f"{target.path_of(read.file)}: the copy is complete, but it could only be compared in the page"
+                    " cache, never on the medium: it does not count as verified. Unmount and mount the volume, then"
+                    " run the same command again"
+                ),
+                target.path_of(read.file),
+                "verify",
+                None,
+                target.label,
+            )
+            self.notices.append(ErrorEvent(notice))
+            return outcome._replace(error=notice)
+        return outcome
+
+    def _flush_folders(self, reads: Sequence[_Read], target: BatchTarget) -> None:
+        """Make the new names durable, and those of folders that were made for them."""
+        touched, target.touched = target.touched, {}
+        if not touched or not target.is_on_disk:
+            return
+        for path in target.folders.take_parents_of_new():
+            try:
+                touched.setdefault(path, target.folders.get(path))
+            except OSError as error:
+                self._bury(target, self._notice(target, os.path.join(target.root.handle.path, path), "open", error))
+        for path, handle in touched.items():
+            self._at(target.number, "flush the folder")
+            try:
+                if not self._system.flush_folder(handle):
+                    self._warn_of_unflushed(target, handle)
+            except OSError as error:
+                self._doubt(reads, target, path, error)
+        self._for_target(target, "stat", target.root.check_identity)
+
+    def _warn_of_unflushed(self, target: BatchTarget, handle: FolderHandle) -> None:
+        text = (
+            f"{handle.path}: this file system cannot force a folder to the medium: whether the new names would"
+            " outlast a power cut in the next seconds is not known"
+        )
+        notice = Notice(printable(text), handle.path, "flush the folder", None, target.label)
+        self.notices.append(WarningEvent(notice))
+
+    def _doubt(self, reads: Sequence[_Read], target: BatchTarget, folder_path: str, error: OSError) -> None:
+        """A folder could not be flushed: its files are there, but not known to stay."""
+        path = os.path.join(target.root.handle.path, folder_path)
+        aftermath = "The complete copies are there under their names, but whether they are durable is not proven."
+        notice = self._notice(target, path, "flush the folder", error, aftermath)
+        self.notices.append(ErrorEvent(notice))
+        for read in reads:
+            outcome = read.outcomes.get(target.number)
+            if outcome is not None and outcome.state.is_complete and target.folder_of(read.file) == folder_path:
+                read.outcomes[target.number] = Outcome(target.number, State.FAILED, error=notice)
+
+    # -- the report -------------------------------------------------------------------------------------
+
+    def _report(self, reads: Sequence[_Read]) -> None:
+        asked = self._options.hashes
+        count = len(self.targets)
+        for read in reads:
+            if read.is_left:
+                continue
+            outcomes = read.outcomes
+            if len(outcomes) < count:
+                for target in self.targets:
+                    if target.number not in outcomes and target.number not in self.left.get(read.file, ()):
+                        outcomes[target.number] = self._missing(target)
+            digests = tuple([read.digests[name] for name in asked]) if read.digests else ()
+            self.reports.append(
+                FileReport(read.file.number, read.size, read.mtime_ns, digests, tuple(outcomes.values()))
+            )
+
+    def _missing(self, target: BatchTarget) -> Outcome:
+        """The outcome of a file that a destination was not asked to take any more."""
+        if target.death is not None:
+            return Outcome(target.number, State.FAILED, error=target.death)
+        if self.source_gone is not None:
+            return Outcome(target.number, State.FAILED, error=self.source_gone)
+        return Outcome(target.number, State.CANCELLED, error=_cancelled(target))
+
+
+def _as_mismatch(error: OSError | MismatchError) -> MismatchError:
+    if isinstance(error, MismatchError):
+        return error
+    return MismatchError(f"the copy could not be read back: {reason_of(error)}")
+
+
+def _cancelled(target: BatchTarget) -> Notice:
+    return failure_notice(
+        OperationCancelledError("cancelled"),
+        path=target.root.handle.path,
+        operation="copy",
+        destination=target.label,
+        aftermath="Nothing of it was left behind.",
+    )

@@ -1,0 +1,165 @@
+"""Jobs: what an executor is given, what it gives back, and the loops that fall between them.
+
+A job is one large file, or a batch of small ones, with all that is needed to copy it: it may be run by this
+thread, by another one, or by another process. What comes back is data, too: failures of files and destinations
+are in it.
+"""
+
+from typing import NamedTuple
+
+from pfndispatchcopy.engine.crew import ChunkSizes, Digests
+from pfndispatchcopy.events import ErrorEvent, WarningEvent
+from pfndispatchcopy.model import Identity, Notice, ReadBack, State, Strategy
+from pfndispatchcopy.options import CopyOptions
+
+__all__ = [
+    "FATAL_FOR_DESTINATION",
+    "FATAL_FOR_SOURCE",
+    "FileReport",
+    "Job",
+    "JobFile",
+    "JobReport",
+    "JobSetup",
+    "Outcome",
+    "TreeSource",
+    "TreeTarget",
+]
+
+_GONE = frozenset({"ENODEV", "ENXIO", "ENOTCONN", "ESTALE", "ESHUTDOWN"})
+# After one of these, what comes later would fail as well.
+FATAL_FOR_DESTINATION = _GONE | {"ENOSPC", "EDQUOT", "EROFS"}
+FATAL_FOR_SOURCE = _GONE
+
+
+class TreeTarget(NamedTuple):
+    """One destination of a tree.
+
+    Attributes:
+        number: its place among the destinations.
+        label: as the caller spelled it.
+        path: of its root folder, absolute: another process may be elsewhere.
+        identity: of that folder, when it was opened; None when it is to be taken as it is found.
+        is_memory: whether the medium is memory.
+        is_forced: whether it is forced to stable storage.
+        fresh: the roots of the source whose folder there was made by this run: nothing in it has to be looked for.
+    """
+
+    number: int
+    label: str
+    path: str
+    identity: Identity | None
+    is_memory: bool
+    is_forced: bool
+    fresh: frozenset[int] = frozenset()
+
+
+class TreeSource(NamedTuple):
+    """One root of a tree.
+
+    Attributes:
+        label: what to call its folder in messages.
+        path: of that folder, absolute.
+        prefix: path below a destination that its content goes to.
+    """
+
+    label: str
+    path: str
+    prefix: str
+
+
+class JobSetup(NamedTuple):
+    """What all jobs of an offload have in common.
+
+    Attributes:
+        key: tells this offload from all others.
+        sources: the roots.
+        targets: the destinations.
+        options: how to copy.
+        digests: to take.
+        sizes: of the memory of one job that copies a large file.
+    """
+
+    key: str
+    sources: tuple[TreeSource, ...]
+    targets: tuple[TreeTarget, ...]
+    options: CopyOptions
+    digests: Digests
+    sizes: ChunkSizes
+
+
+class JobFile(NamedTuple):
+    """One file of a job: its number in the offload, and where it is below its root."""
+
+    number: int
+    folder: str
+    name: str
+    size: int
+    is_link: bool
+
+    @property
+    def path(self) -> str:
+        """Relative to the root."""
+        return f"{self.folder}/{self.name}" if self.folder else self.name
+
+
+class Job(NamedTuple):
+    """A piece of work: files of one root, to the destinations with these numbers, by one path."""
+
+    setup: JobSetup
+    root: int
+    strategy: Strategy
+    files: tuple[JobFile, ...]
+    targets: tuple[int, ...]
+
+    @property
+    def bytes(self) -> int:
+        """Of all its files."""
+        return sum(file.size for file in self.files)
+
+
+class Outcome(NamedTuple):
+    """How one file ended on one destination; *name* only where it is not the wanted one."""
+
+    number: int
+    state: State
+    read_back: ReadBack = ReadBack.NONE
+    name: str = ""
+    error: Notice | None = None
+
+
+class FileReport(NamedTuple):
+    """How one file ended.
+
+    Attributes:
+        number: its number in the offload.
+        size: bytes read.
+        mtime_ns: of the source.
+        digests: in the order asked for; empty when the source could not be read, and for links.
+        outcomes: one for each destination of the job.
+    """
+
+    number: int
+    size: int
+    mtime_ns: int
+    digests: tuple[str, ...]
+    outcomes: tuple[Outcome, ...]
+
+
+class JobReport(NamedTuple):
+    """What came of a job.
+
+    Attributes:
+        files: one report each, in the order of the job.
+        notices: warnings and errors, in the order in which they came.
+        dead: destinations that are of no use any more, each with the reason.
+        source_gone: why the source is of no use any more, or None.
+        has_given_up: whether a thread was left behind in the kernel.
+        is_counted: whether the progress of its bytes has been told already.
+    """
+
+    files: tuple[FileReport, ...]
+    notices: tuple[ErrorEvent | WarningEvent, ...] = ()
+    dead: tuple[tuple[int, Notice], ...] = ()
+    source_gone: Notice | None = None
+    has_given_up: bool = False
+    is_counted: bool = False
