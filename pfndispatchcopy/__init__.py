@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pfndispatchcopy.api import (
+        copy_tree_with_multiple_destinations,
         copy_with_multiple_destinations,
         copy_with_multiple_destinations_parallel,
     )
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
         ReadBack,
         State,
         Strategy,
+        Symlinks,
+        TreeDestinationResult,
+        TreeResult,
         Verify,
         VerifySource,
     )
@@ -55,10 +59,14 @@ __all__ = [
     "RefusedError",
     "State",
     "Strategy",
+    "Symlinks",
+    "TreeDestinationResult",
+    "TreeResult",
     "UsageError",
     "Verify",
     "VerifySource",
     "__version__",
+    "copy_tree_with_multiple_destinations",
     "copy_with_multiple_destinations",
     "copy_with_multiple_destinations_parallel",
 ]
@@ -80,9 +88,13 @@ _ROOM_OF = {
     "RefusedError": "errors",
     "State": "model",
     "Strategy": "model",
+    "Symlinks": "model",
+    "TreeDestinationResult": "model",
+    "TreeResult": "model",
     "UsageError": "errors",
     "Verify": "model",
     "VerifySource": "model",
+    "copy_tree_with_multiple_destinations": "api",
     "copy_with_multiple_destinations": "api",
     "copy_with_multiple_destinations_parallel": "api",
 }

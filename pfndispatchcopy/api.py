@@ -3,13 +3,20 @@
 import os
 import threading
 from collections.abc import Sequence
+from concurrent.futures import Executor
 
 from pfndispatchcopy.events import Observer, ignore_events
-from pfndispatchcopy.model import CopyResult, Strategy
+from pfndispatchcopy.fileio import native_system
+from pfndispatchcopy.model import CopyResult, Strategy, TreeResult
 from pfndispatchcopy.options import CopyOptions
 from pfndispatchcopy.session import offload
+from pfndispatchcopy.tree.session import TreeOffload
 
-__all__ = ["copy_with_multiple_destinations", "copy_with_multiple_destinations_parallel"]
+__all__ = [
+    "copy_tree_with_multiple_destinations",
+    "copy_with_multiple_destinations",
+    "copy_with_multiple_destinations_parallel",
+]
 
 
 AnyPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
@@ -46,14 +53,12 @@ def copy_with_multiple_destinations(
         RefusedError: the plan was refused before anything was written: no such source, no space, the same
             file twice.
     """
-    if isinstance(destinations, str | bytes | os.PathLike):
-        destinations = [destinations]
     options = options or CopyOptions()
     if buffer_size is not None:
         options = options.replacing(chunk_size=buffer_size)
     return offload(
         os.fsdecode(source),
-        [os.fsdecode(destination) for destination in destinations],
+        _paths(destinations),
         options,
         observer=observer,
         cancel=cancel,
@@ -84,3 +89,50 @@ def copy_with_multiple_destinations_parallel(
     return copy_with_multiple_destinations(
         source, destinations, buffer_size, options=options, observer=observer, cancel=cancel
     )
+
+
+def copy_tree_with_multiple_destinations(
+    sources: Sequence[AnyPath] | AnyPath,
+    destinations: Sequence[AnyPath] | AnyPath,
+    *,
+    options: CopyOptions | None = None,
+    observer: Observer = ignore_events,
+    cancel: threading.Event | None = None,
+    executor: Executor | None = None,
+) -> TreeResult:
+    """Copy folders, or several sources, to several destinations.
+
+    A folder ``CARD`` goes to ``DESTINATION/CARD``; of ``CARD/`` the content goes straight into the destination.
+    An interrupted run leaves a record in each destination, and the same call completes the job.
+
+    Args:
+        sources: folders and files.
+        destinations: folders; they are made when they are missing.
+        options: everything else; the defaults are those of the command.
+        observer: called with each event (:mod:`pfndispatchcopy.events`), from several threads.
+        cancel: set it from anywhere to stop.
+        executor: where the jobs run: anything with the interface of :mod:`concurrent.futures`, whose workers see the
+            same paths. None is threads of this process.
+
+    Returns:
+        What became of each destination. Expected failures are in there; nothing is raised for them.
+
+    Raises:
+        UsageError: arguments or options that cannot be used.
+        RefusedError: the plan was refused before anything was written.
+    """
+    return TreeOffload(
+        _paths(sources),
+        _paths(destinations),
+        options or CopyOptions(),
+        observer=observer,
+        cancel=cancel or threading.Event(),
+        system=native_system(),
+        executor=executor,
+        tells_files=observer is not ignore_events,
+    ).run()
+
+
+def _paths(given: Sequence[AnyPath] | AnyPath) -> list[str]:
+    each = [given] if isinstance(given, str | bytes | os.PathLike) else given
+    return [os.fsdecode(path) for path in each]

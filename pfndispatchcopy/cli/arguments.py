@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -9,18 +10,23 @@ from pfndispatchcopy import __version__
 from pfndispatchcopy.cli.request import PROGRAM, Request
 from pfndispatchcopy.errors import PfnDispatchCopyError, UsageError
 from pfndispatchcopy.hashing import canonical_name
-from pfndispatchcopy.model import STANDARD_INPUT, Conflict, Strategy, Verify, VerifySource
+from pfndispatchcopy.model import STANDARD_INPUT, Conflict, Strategy, Symlinks, Verify, VerifySource
 from pfndispatchcopy.options import CopyOptions, parse_preserve, parse_seconds, parse_size
+from pfndispatchcopy.selection import check_pattern
 
 __all__ = ["build_parser", "option_names", "parse"]
 
 _DESCRIPTION = """\
-Copy a file to several destinations at once, reading it once, and prove that every copy is good:
-each one is flushed, read back from the medium and compared before it gets its final name."""
+Copy a file, a folder or a whole card to several destinations at once, reading it once, and prove that every
+copy is good: each one is flushed, read back from the medium and compared before it gets its final name."""
 
 _EPILOG = """\
-A DESTINATION that is an existing folder, or ends in a separator, takes the file under its own name;
-anything else is the file's full path. SOURCE - is standard input.
+A DESTINATION that is an existing folder, or ends in a separator, takes a file under its own name;
+anything else is the file's full path. A folder CARD goes to DESTINATION/CARD; of CARD/ the content goes
+straight into DESTINATION. SOURCE - is standard input.
+
+patterns: * ? [] within a name, **/ across folders; with a / they are for the path below the source, else for
+the name. What --exclude leaves out, --include lets in again; with --include alone, nothing else is copied.
 
 sizes: plain bytes, K M G (powers of 1000), KiB MiB GiB (powers of 1024)
 exit codes: 0 complete and verified, 1 failed, 2 refused before anything was written, 3 partly complete,
@@ -28,6 +34,7 @@ exit codes: 0 complete and verified, 1 failed, 2 refused before anything was wri
 
 examples:
   pfndispatchcopy A001.mov /mnt/raid /mnt/shuttle
+  pfndispatchcopy --exclude-system /media/CARD /mnt/raid/day1 /mnt/shuttle/day1
   pfndispatchcopy -t xxh64be,md5 A001.mov /mnt/raid/day1/ /mnt/shuttle/day1/
   tar -c card | pfndispatchcopy - /mnt/a/card.tar /mnt/b/card.tar
 """
@@ -73,6 +80,10 @@ def _count(text: str) -> int:
     return number
 
 
+def _jobs(text: str) -> int | None:
+    return None if text == "auto" else _count(text)
+
+
 def _size_above_zero(text: str) -> int:
     size = parse_size(text)
     if size < 1:
@@ -90,7 +101,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog=PROGRAM,
         usage=(
             f"{PROGRAM} [OPTIONS] SOURCE DESTINATION [DESTINATION ...]\n"
-            f"       {PROGRAM} [OPTIONS] -d DESTINATION [-d DESTINATION ...] SOURCE"
+            f"       {PROGRAM} [OPTIONS] -d DESTINATION [-d DESTINATION ...] SOURCE [SOURCE ...]"
         ),
         description=_DESCRIPTION,
         epilog=_EPILOG,
@@ -143,13 +154,45 @@ def _add_copying(group: Any) -> None:
         metavar="SIZE",
         help="upper bound of all buffers together (default: automatic)",
     )
-    add("--strategy", choices=[str(each) for each in Strategy], help="force the copy path (default: auto)")
+    paths = [str(each) for each in Strategy if each is not Strategy.MIXED]
+    add("--strategy", choices=paths, help="force the copy path (default: auto)")
+    add("-j", "--jobs", type=_type(_jobs), metavar="N|auto", help="files in flight at once (default: auto)")
     add("--bwlimit", type=_type(_size_above_zero), metavar="RATE", help="read at most RATE bytes a second")
     add(
         "--preserve",
         type=_type(parse_preserve),
         metavar="LIST",
         help="metadata to keep: mode,times,xattr,owner, or all, or none (default: mode,times,xattr)",
+    )
+    add(
+        "--exclude",
+        action="append",
+        type=_type(check_pattern),
+        metavar="GLOB",
+        help="leave out of a folder what matches (repeatable)",
+    )
+    add(
+        "--include",
+        action="append",
+        type=_type(check_pattern),
+        metavar="GLOB",
+        help="copy what matches all the same (repeatable)",
+    )
+    add(
+        "--exclude-system",
+        action="store_true",
+        help="leave out what systems strew on volumes: .DS_Store, ._*, .Spotlight-V100, Thumbs.db …",
+    )
+    add(
+        "--files-from",
+        metavar="FILE",
+        help="copy only the paths listed there, relative to a folder SOURCE; - = standard input",
+    )
+    add("-0", dest="nul", action="store_true", help="NULs, not line ends, separate the paths of --files-from")
+    add(
+        "--symlinks",
+        choices=[str(each) for each in Symlinks],
+        help="symbolic links in a folder (default: copy, as links)",
     )
     add("-k", dest="historic_k", action="store_true", help="accepted for old scripts; does nothing")
 
@@ -184,6 +227,11 @@ def _add_safety(group: Any) -> None:
         "--on-conflict",
         choices=[str(each) for each in Conflict],
         help="an existing file whose content differs (default: error)",
+    )
+    add(
+        "--no-resume",
+        action="store_true",
+        help="ignore the record that an interrupted run left in a destination",
     )
     add("--quick-check", action="store_true", help='judge "identical" by size and time, not by content')
     add(
@@ -245,8 +293,28 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
     given = _parse_layer(parser, arguments)
     layers = _configured(parser, given, environment)
     if len(given.get("paths", [])) > 1 and "dest" not in given:
-        layers.pop("dest", None)  # destinations on the command line take the place of those in the file
-    return _request({**layers, **given})
+        for _, layer in layers:
+            layer.pop("dest", None)  # destinations on the command line take the place of those in the file
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for where, layer in [*layers, ("command line", given)]:
+        values.update(layer)
+        origins.update(dict.fromkeys(layer, where))
+        for name in [name for name, value in values.items() if value is None and name != "jobs"]:
+            del values[name], origins[name]
+    if not (values.get("dry_run") and values.get("verbose")):
+        return _request(values)
+    shown = [(name.replace("_", "-"), _shown(values[name]), where) for name, where in sorted(origins.items())]
+    return _request(values, tuple(each for each in shown if each[0] not in ("paths", "dry-run", "verbose")))
+
+
+def _shown(value: Any) -> str:
+    """A value as it could be written in the configuration."""
+    if isinstance(value, list):
+        return ", ".join(_shown(each) for each in value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ", ".join(map(str, value)) if isinstance(value, tuple | frozenset) else str(value)
 
 
 def _parse_layer(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> dict[str, Any]:
@@ -262,8 +330,11 @@ def _parse_layer(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> d
 
 def _configured(
     parser: argparse.ArgumentParser, given: Mapping[str, Any], environment: Mapping[str, str]
-) -> dict[str, Any]:
-    """The options of the configuration file: its top level, and above that the preset."""
+) -> list[tuple[str, dict[str, Any]]]:
+    """The options of the configuration file: its top level, and above that the preset; each with where it stands.
+
+    A flag that is switched off is None.
+    """
     from pfndispatchcopy.config import as_arguments, find_file, read_file  # noqa: PLC0415 - mostly not needed
 
     path = find_file(given.get("config"), environment)
@@ -271,36 +342,36 @@ def _configured(
     if path is None:
         if preset is not None:
             raise UsageError(f"--preset {preset}: there is no configuration file")
-        return {}
-    merged: dict[str, Any] = {}
+        return []
+    layers: list[tuple[str, dict[str, Any]]] = []
     for where, table in read_file(path, preset):
         try:
             arguments, switched_off = as_arguments(table, option_names(parser))
-            merged.update(_parse_layer(parser, arguments))
-            for name in switched_off:
-                merged.pop(name.replace("-", "_"), None)
+            layer = _parse_layer(parser, arguments)
+            layer.update(dict.fromkeys((name.replace("-", "_") for name in switched_off), None))
+            layer.pop("paths", None)
+            layers.append((where, layer))
         except UsageError as error:
             raise UsageError(f"{where}: {error}") from None
-    merged.pop("paths", None)
-    return merged
+    return layers
 
 
-def _request(values: Mapping[str, Any]) -> Request:
+def _request(values: Mapping[str, Any], origins: tuple[tuple[str, str, str], ...] = ()) -> Request:
     paths: list[str] = list(values.get("paths", []))
     destinations: list[str] = list(values.get("dest", []))
     if destinations:
-        if len(paths) != 1:
-            raise UsageError(f"with -d exactly one SOURCE is needed, {len(paths)} were given")
+        if not paths:
+            raise UsageError("with -d at least one SOURCE is needed")
     else:
         if len(paths) < 2:
             raise UsageError("a SOURCE and at least one DESTINATION are needed (see --help)")
-        destinations = paths[1:]
+        paths, destinations = paths[:1], paths[1:]
     if STANDARD_INPUT in destinations:
         raise UsageError("standard output cannot be a destination")
     if values.get("quiet") and values.get("verbose"):
         raise UsageError("--quiet and --verbose contradict each other")
     return Request(
-        source=paths[0],
+        sources=tuple(paths),
         destinations=tuple(destinations),
         options=CopyOptions(**_copy_options(values)),
         dry_run=values.get("dry_run", False),
@@ -311,7 +382,29 @@ def _request(values: Mapping[str, Any]) -> Request:
         log_file=values.get("log_file"),
         syslog=values.get("syslog", False),
         on_finish=values.get("on_finish"),
+        files_from=_files_from(values),
+        origins=origins,
     )
+
+
+def _files_from(values: Mapping[str, Any]) -> tuple[bytes, bool] | None:
+    """Read the list of files.
+
+    Raises:
+        UsageError: it cannot be read, or there is none to be read.
+    """
+    path = values.get("files_from")
+    if path is None:
+        if values.get("nul"):
+            raise UsageError("-0 goes with --files-from")
+        return None
+    try:
+        if path == STANDARD_INPUT:
+            return sys.stdin.buffer.read(), values.get("nul", False)
+        with open(path, "rb") as file:
+            return file.read(), values.get("nul", False)
+    except OSError as error:
+        raise UsageError(f"--files-from {path}: cannot be read: {error.strerror}") from None
 
 
 # argparse's name → field of CopyOptions, for those that are taken over as they are.
@@ -330,6 +423,9 @@ _FIELDS = {
     "require_mount": "require_mount",
     "stall_timeout": "stall_timeout_s",
     "bwlimit": "bandwidth_limit",
+    "exclude_system": "exclude_system",
+    "symlinks": "symlinks",
+    "jobs": "jobs",
 }
 
 
@@ -339,4 +435,9 @@ def _copy_options(values: Mapping[str, Any]) -> dict[str, Any]:
         options["hashes"] = tuple(name for names in values["hash"] for name in names)
     if "no_flush" in values:
         options["no_flush"] = frozenset(values["no_flush"])
+    for name in ("exclude", "include"):
+        if name in values:
+            options[name] = tuple(values[name])
+    if values.get("no_resume"):
+        options["resume"] = False
     return options

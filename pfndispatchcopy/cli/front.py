@@ -16,14 +16,13 @@ from pfndispatchcopy.cli.request import PROGRAM, Request
 from pfndispatchcopy.cli.streams import Outlet
 from pfndispatchcopy.cli.text import TextLines
 from pfndispatchcopy.errors import ExitCode, RefusedError
-from pfndispatchcopy.model import STANDARD_INPUT
 from pfndispatchcopy.printable import printable
 
 __all__ = ["run"]
 
 # How long a worker that has said its last word may take to end, before the front ends without it.
 _WORKER_PATIENCE_S = 2.0
-_INTERNAL = frozenset({"partial", "end", "crash"})
+_INTERNAL = frozenset({"partial", "left_out", "end", "crash"})
 
 
 class _Printer(Protocol):
@@ -37,12 +36,12 @@ def run(request: Request, worker: WorkerProcess, missing_streams: frozenset[int]
         RefusedError: there is no standard input to read.
         UsageError: a log cannot be opened.
     """
-    if request.source == STANDARD_INPUT and 0 in missing_streams:
+    if request.reads_standard_input and 0 in missing_streams:
         raise RefusedError("standard input is closed; nothing was written", path="-", operation="open")
     front = _Front(request, worker, _records(request))
     packed = pickle.dumps(request)
     worker.send(len(packed).to_bytes(4, "big") + packed)
-    if request.source == STANDARD_INPUT and worker.pid:
+    if request.reads_standard_input and worker.pid:
         put_null_on(0, os.O_RDONLY)
     with os.fdopen(worker.event_fd, "rb") as events:
         return front.listen(events)

@@ -12,14 +12,16 @@ from pfndispatchcopy.events import (
     ErrorEvent,
     Event,
     FileEvent,
+    LeftOutEvent,
     PartialEvent,
     PlanEvent,
     ProgressEvent,
     WarningEvent,
 )
-from pfndispatchcopy.model import CopyResult, DestinationResult, Notice, State
+from pfndispatchcopy.model import CopyResult, DestinationResult, Notice, State, TreeResult
 
 __all__ = [
+    "LEFT_OUT",
     "PARTIAL",
     "encode",
     "event_fields",
@@ -28,11 +30,13 @@ __all__ = [
     "refusal_summary",
     "start_fields",
     "summary_fields",
+    "tree_summary_fields",
 ]
 
 VERSION = 1
 # Between the two processes only.
 PARTIAL = "partial"
+LEFT_OUT = "left_out"
 
 
 def encode(event: str, fields: Mapping[str, Any]) -> bytes:
@@ -94,6 +98,8 @@ def event_fields(event: Event) -> tuple[str, dict[str, Any]]:
             }
         case PartialEvent():
             return PARTIAL, {**path_fields(event.path), "exists": event.exists}
+        case LeftOutEvent():
+            return LEFT_OUT, {**path_fields(event.path), "reason": event.reason}
         case WarningEvent():
             return "warning", notice_fields(event.notice)
         case ErrorEvent():
@@ -125,7 +131,7 @@ def start_fields(request: Request) -> dict[str, Any]:
     """What is about to be done."""
     return {
         "version": __version__,
-        "sources": [path_fields(request.source)],
+        "sources": [path_fields(path) for path in request.sources],
         "destinations": [path_fields(path) for path in request.destinations],
         "options": _plain(request.options.as_dict()),
     }
@@ -158,6 +164,31 @@ def summary_fields(result: CopyResult, exit_code: int, *, dry_run: bool) -> dict
                 "files_ok": int(each.success and not dry_run),
                 "files_failed": int(not each.success),
                 "bytes": result.size if each.state.is_complete and each.state is not State.SKIPPED else 0,
+                "speed_mb_sec": round(each.speed_mb_sec, 2),
+                "error": each.error.message if each.error else None,
+            }
+            for each in result.destinations
+        ],
+    }
+
+
+def tree_summary_fields(result: TreeResult, exit_code: int, *, dry_run: bool) -> dict[str, Any]:
+    """What became of a tree."""
+    return {
+        "ok": exit_code == 0,
+        "exit_code": exit_code,
+        "files": 0 if dry_run else result.files,
+        "bytes": 0 if dry_run else result.size,
+        "left_out": result.left_out,
+        "elapsed_s": round(result.duration, 3),
+        "speed_mb_sec": 0.0 if dry_run else round(result.speed_mb_sec, 2),
+        "destinations": [
+            {
+                **path_fields(each.label),
+                "state": each.state,
+                "files_ok": each.files_ok,
+                "files_failed": each.files_failed,
+                "bytes": each.bytes_ok,
                 "speed_mb_sec": round(each.speed_mb_sec, 2),
                 "error": each.error.message if each.error else None,
             }

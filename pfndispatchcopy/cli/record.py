@@ -22,7 +22,7 @@ def log_line(fields: dict[str, Any]) -> tuple[str, str] | None:
             text = fields["message"]
         case "start":
             to = ", ".join(exact_path(each) for each in fields["destinations"])
-            text = f"start: {exact_path(fields['sources'][0])} to {to}"
+            text = f"start: {', '.join(exact_path(each) for each in fields['sources'])} to {to}"
         case "plan":
             text = f"plan: {fields['files']} files, {fields['bytes']} bytes, {fields['strategy']}: {fields['reason']}"
         case "file":
@@ -31,6 +31,8 @@ def log_line(fields: dict[str, Any]) -> tuple[str, str] | None:
             )
             hashes = " ".join(f"{name}:{value}" for name, value in fields["hashes"].items())
             text = f"file: {exact_path(fields)}, {fields['size']} bytes, {hashes}: {states}"
+        case "left_out":
+            text = f"left out: {exact_path(fields)} ({fields['reason']})"
         case "summary":
             states = ", ".join(f"{exact_path(each)} {each['state']}" for each in fields["destinations"])
             text = f"end: exit code {fields['exit_code']}, {fields['elapsed_s']} s: {states}"

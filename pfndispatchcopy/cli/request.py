@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from pfndispatchcopy.model import STANDARD_INPUT
 from pfndispatchcopy.options import CopyOptions
 
 __all__ = ["PROGRAM", "Request"]
@@ -13,15 +14,17 @@ class Request(NamedTuple):
     """What the command line and the configuration ask for.
 
     Attributes:
-        source: path, or ``-``.
+        sources: paths, or ``-`` alone.
         destinations: as spelled.
         options: how to copy.
         progress: ``auto``, ``bar``, ``plain`` or ``none``.
         log_file: path to append to, or None.
         on_finish: command to run at the end, or None.
+        files_from: what a list of files holds, and whether NULs separate its paths; None where there is none.
+        origins: of each option that was given, where: for those who ask for the plan and how it came about.
     """
 
-    source: str
+    sources: tuple[str, ...]
     destinations: tuple[str, ...]
     options: CopyOptions
     dry_run: bool = False
@@ -32,3 +35,15 @@ class Request(NamedTuple):
     log_file: str | None = None
     syslog: bool = False
     on_finish: str | None = None
+    files_from: tuple[bytes, bool] | None = None
+    origins: tuple[tuple[str, str, str], ...] = ()
+
+    @property
+    def source(self) -> str:
+        """What to call the source, where there is room for one."""
+        return self.sources[0]
+
+    @property
+    def reads_standard_input(self) -> bool:
+        """Whether standard input is what is copied."""
+        return self.sources == (STANDARD_INPUT,)

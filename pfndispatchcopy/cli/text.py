@@ -5,7 +5,7 @@ from typing import Any
 from pfndispatchcopy.cli.jsonlines import exact_path
 from pfndispatchcopy.cli.request import PROGRAM, Request
 from pfndispatchcopy.cli.streams import Outlet
-from pfndispatchcopy.model import STANDARD_INPUT, State
+from pfndispatchcopy.model import State
 from pfndispatchcopy.notices import amount
 from pfndispatchcopy.printable import printable
 
@@ -30,6 +30,8 @@ class TextLines:
         self._err = err
         self._last_progress = 0.0
         self._file: dict[str, Any] | None = None
+        self._files = 0
+        self._is_tree = False
 
     def event(self, fields: dict[str, Any], now: float) -> None:
         """Print what there is to say of one event; *now* is in seconds of a clock that never goes back."""
@@ -41,13 +43,21 @@ class TextLines:
                 for line in fields["trace"].splitlines():
                     self._err.write(f"{printable(line)}\n")
             case "start" if self._request.verbose:
-                self._info(f"copying {printable(self._request.source)}...")
-            case "plan" if self._request.dry_run and not self._is_silent:
-                self._plan(fields)
+                for source in self._request.sources:
+                    self._info(f"copying {printable(source)}...")
+            case "left_out" if self._request.verbose:
+                self._info(f"left out: {printable(exact_path(fields))} ({printable(fields['reason'])})")
+            case "plan":
+                self._is_tree = fields.get("is_tree", False)
+                if self._request.dry_run and not self._is_silent:
+                    self._plan(fields)
             case "progress" if self._request.verbose:
                 self._historic_progress(fields, now)
             case "file":
                 self._file = fields
+                self._files += 1
+                if self._request.verbose and self._is_tree:
+                    self._one_of_many(fields)
             case "summary":
                 self._summary(fields)
 
@@ -65,12 +75,40 @@ class TextLines:
         self._copied(fields["bytes_done"], fields["bytes_total"])
 
     def _copied(self, done: int, total: int | None) -> None:
-        if self._request.source == STANDARD_INPUT or total is None:
+        if self._request.reads_standard_input or total is None:
             self._info(f"copied {done} bytes")
         else:
             self._info(f"copied {done} of {total} bytes ({100 * done // total if total else 100}%)")
 
+    def _one_of_many(self, file: dict[str, Any]) -> None:
+        """The historic lines of one file of a tree."""
+        self._info(f"copying {printable(exact_path(file))}...")
+        self._copied(file["size"], file["size"])
+        for name, digest in file["hashes"].items():
+            self._info(f"hash {name.upper()}:{digest}")
+        if all(each["error"] is None for each in file["destinations"]):
+            self._info("done.")
+
+    def _tree_summary(self, fields: dict[str, Any]) -> None:
+        if self._request.verbose:
+            seconds, rate = fields["elapsed_s"], fields["speed_mb_sec"]
+            self._info(f"copy speed {fields['bytes']} bytes in {seconds:.3f} sec ({rate:.2f} MB/sec)")
+            if fields["ok"]:
+                self._info("done.")
+        if self._is_silent:
+            return
+        left_out = f", {fields['left_out']} left out" if fields["left_out"] else ""
+        for each in fields["destinations"]:
+            failed = f", {each['files_failed']} failed" if each["files_failed"] else ""
+            self._out.write(
+                f"{printable(exact_path(each))}: {each['state']}, {_files(each['files_ok'])}{failed},"
+                f" {each['bytes']} bytes, {each['speed_mb_sec']:.1f} MB/s{left_out}\n"
+            )
+
     def _summary(self, fields: dict[str, Any]) -> None:
+        if self._is_tree and "left_out" in fields and not self._request.dry_run:
+            self._tree_summary(fields)
+            return
         file = self._file
         if file is None:
             return
@@ -87,9 +125,8 @@ class TextLines:
             return
         digest = ", ".join(f"{name}:{value}" for name, value in file["hashes"].items())
         for whole, on_file in zip(fields["destinations"], file["destinations"], strict=True):
-            files = whole["files_ok"]
             line = (
-                f"{printable(exact_path(on_file))}: {whole['state']}, {files} file{'' if files == 1 else 's'},"
+                f"{printable(exact_path(on_file))}: {whole['state']}, {_files(whole['files_ok'])},"
                 f" {whole['bytes']} bytes, {whole['speed_mb_sec']:.1f} MB/s"
             )
             holds_it = whole["state"] in (State.VERIFIED, State.COPIED, State.IDENTICAL)
@@ -97,8 +134,8 @@ class TextLines:
 
     def _plan(self, plan: dict[str, Any]) -> None:
         size = "unknown size" if plan["bytes"] is None else f"{plan['bytes']} bytes"
-        files = plan["files"]
-        lines = [f"plan: {files} file{'' if files == 1 else 's'}, {size}, from {printable(self._request.source)}"]
+        from_where = ", ".join(printable(source) for source in self._request.sources)
+        lines = [f"plan: {_files(plan['files'])}, {size}, from {from_where}"]
         for each in plan["free_bytes"]:
             free = "free space unknown" if each["bytes"] is None else f"{amount(each['bytes'])} free"
             lines.append(f"  to {printable(exact_path(each))}: {free}")
@@ -108,6 +145,12 @@ class TextLines:
             f"queue depth: {plan['queue_depth']}",
             f"jobs: {plan['jobs']}",
             f"memory bound: {plan['memory_bound']} bytes",
-            "nothing was written",
         ]
+        if self._request.verbose:
+            lines += [f"{name} = {value} ({where})" for name, value, where in self._request.origins]
+        lines.append("nothing was written")
         self._out.write("\n".join(lines) + "\n")
+
+
+def _files(count: int) -> str:
+    return f"{count} file{'' if count == 1 else 's'}"

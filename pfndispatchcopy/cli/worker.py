@@ -8,7 +8,7 @@ import os
 import pickle
 import threading
 from io import RawIOBase
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pfndispatchcopy.cli.jsonlines import (
     encode,
@@ -17,15 +17,22 @@ from pfndispatchcopy.cli.jsonlines import (
     refusal_summary,
     start_fields,
     summary_fields,
+    tree_summary_fields,
 )
 from pfndispatchcopy.cli.processes import put_null_on
 from pfndispatchcopy.cli.request import Request
+from pfndispatchcopy.engine.workplace import cancel_everything
 from pfndispatchcopy.errors import ExitCode, PfnDispatchCopyError, RefusedError
 from pfndispatchcopy.events import Event
+from pfndispatchcopy.executors import Nursery
 from pfndispatchcopy.fileio import native_system
-from pfndispatchcopy.model import STANDARD_INPUT
+from pfndispatchcopy.model import TreeResult
+from pfndispatchcopy.offload import prepare_offload
 from pfndispatchcopy.printable import printable
-from pfndispatchcopy.session import Offload
+
+if TYPE_CHECKING:
+    from pfndispatchcopy.session import Offload
+    from pfndispatchcopy.tree.session import TreeOffload
 
 __all__ = ["END", "serve"]
 
@@ -80,9 +87,12 @@ def serve(event_fd: int, control_fd: int) -> None:
         return
     # Not from strangers: the bytes come from the process that this one was forked from.
     request: Request = pickle.loads(packed)  # noqa: S301
-    if request.source != STANDARD_INPUT:
+    nursery = None
+    if not request.reads_standard_input:
         put_null_on(0, os.O_RDONLY)
-    work(request, _Line(event_fd), _Control(control_fd))
+        if not request.dry_run:  # before there is any thread
+            nursery = Nursery.open(cancel_everything, closing=(event_fd, control_fd))
+    work(request, _Line(event_fd), _Control(control_fd), nursery)
 
 
 def _read_exactly(pipe: RawIOBase, size: int) -> bytes:
@@ -92,25 +102,29 @@ def _read_exactly(pipe: RawIOBase, size: int) -> bytes:
     return data if len(data) == size else b""
 
 
-def work(request: Request, line: "_Line", control: "_Control") -> None:
+def work(request: Request, line: "_Line", control: "_Control", nursery: Nursery | None) -> None:
     """Run *request*, and tell the front how it went; always ends with an ``end`` line."""
-    offload: Offload | None = None
+    offload: Offload | TreeOffload | None = None
     exit_code: int = ExitCode.FAILED
     try:
         line.send("start", start_fields(request))
-        offload = Offload(
-            request.source,
+        offload = prepare_offload(
+            request.sources,
             request.destinations,
             request.options,
             observer=line.observe,
             cancel=control.cancel,
             system=native_system(),
+            files_from=request.files_from,
+            nursery=nursery,
+            tells_files=request.json or request.verbose or request.syslog or request.log_file is not None,
         )
         result = offload.run(dry_run=request.dry_run)
         exit_code = result.exit_code
         if control.signal_number is not None:
             exit_code = 128 + control.signal_number
-        line.send("summary", summary_fields(result, exit_code, dry_run=request.dry_run))
+        fields = tree_summary_fields if isinstance(result, TreeResult) else summary_fields
+        line.send("summary", fields(result, exit_code, dry_run=request.dry_run))  # type: ignore[arg-type]
     except PfnDispatchCopyError as error:
         exit_code = error.exit_code
         if control.signal_number is not None:

@@ -10,7 +10,7 @@ from pfndispatchcopy import CopyOptions, __version__
 from pfndispatchcopy.cli.arguments import build_parser, option_names, parse
 from pfndispatchcopy.cli.request import Request
 from pfndispatchcopy.errors import UsageError
-from pfndispatchcopy.model import Conflict, Preserve, Strategy, Verify, VerifySource
+from pfndispatchcopy.model import Conflict, Preserve, Strategy, Symlinks, Verify, VerifySource
 
 
 def _parse(*arguments: str, **environment: str) -> Request:
@@ -29,7 +29,7 @@ def _error(*arguments: str, **environment: str) -> str:
 def test_first_path_is_the_source_and_the_rest_are_destinations() -> None:
     request = _parse("src", "a", "b/", "c.mov")
     assert (request.source, request.destinations) == ("src", ("a", "b/", "c.mov"))
-    assert request == Request("src", ("a", "b/", "c.mov"), CopyOptions())
+    assert request == Request(("src",), ("a", "b/", "c.mov"), CopyOptions())
 
 
 @pytest.mark.parametrize(
@@ -58,8 +58,9 @@ def test_minus_is_standard_input_and_never_a_destination() -> None:
     [
         ((), "SOURCE"),
         (("src",), "DESTINATION"),
-        (("-d", "a"), "exactly one SOURCE"),
-        (("-d", "a", "src", "src2"), "exactly one SOURCE"),
+        (("-d", "a"), "SOURCE"),
+        (("src", "a", "-0"), "--files-from"),
+        (("--files-from", "/nonexistent/list", "src", "a"), "/nonexistent/list"),
     ],
 )
 def test_missing_or_too_many_paths_are_named(arguments: tuple[str, ...], words: str) -> None:
@@ -121,6 +122,13 @@ _COPYING: list[tuple[list[str], dict[str, Any]]] = [
     (["--require-mount"], {"require_mount": True}),
     (["--stall-timeout", "0"], {"stall_timeout_s": 0.0}),
     (["--bwlimit", "10M"], {"bandwidth_limit": 10_000_000}),
+    (["--exclude", "*.tmp", "--exclude", "cache/"], {"exclude": ("*.tmp", "cache/")}),
+    (["--include", "*.mov"], {"include": ("*.mov",)}),
+    (["--exclude-system"], {"exclude_system": True}),
+    (["--symlinks", "follow"], {"symlinks": Symlinks.FOLLOW}),
+    (["--no-resume"], {"resume": False}),
+    (["-j", "3"], {"jobs": 3}),
+    (["--jobs", "auto"], {"jobs": None}),
     (["-k"], {}),
 ]
 _SHOWING: list[tuple[list[str], dict[str, Any]]] = [
@@ -145,19 +153,41 @@ def test_option_of_copying_is_taken_wherever_it_stands(
 ) -> None:
     words = ["src", "a", "b"]
     request = _parse(*words[:place], *arguments, *words[place:])
-    assert request == Request("src", ("a", "b"), CopyOptions(**fields))
+    assert request == Request(("src",), ("a", "b"), CopyOptions(**fields))
 
 
 @pytest.mark.parametrize(("arguments", "fields"), _SHOWING, ids=" ".join)
 def test_option_of_showing_is_taken(arguments: list[str], fields: dict[str, Any]) -> None:
-    assert _parse("src", *arguments, "a") == Request("src", ("a",), CopyOptions(), **fields)
+    assert _parse("src", *arguments, "a") == Request(("src",), ("a",), CopyOptions(), **fields)
 
 
 def test_no_option_is_left_untested() -> None:
     tested = {word.partition("=")[0] for arguments, _ in _COPYING + _SHOWING for word in arguments}
-    tested |= {"-d", "--dest", "--config", "--preset", "--version", "-h", "--help"}
+    tested |= {"-d", "--dest", "--config", "--preset", "--files-from", "-0", "--version", "-h", "--help"}
     there = {option for action in build_parser()._actions for option in action.option_strings}
     assert there == {word for word in tested if word.startswith("-")}
+
+
+def test_list_of_files_is_read_before_anything_is_started(tmp_path: Path) -> None:
+    (tmp_path / "list").write_bytes(b"a\0b\nc\0")
+    assert _parse("--files-from", f"{tmp_path}/list", "src", "a").files_from == (b"a\0b\nc\0", False)
+    assert _parse("--files-from", f"{tmp_path}/list", "-0", "src", "a").files_from == (b"a\0b\nc\0", True)
+    assert _parse("src", "a").files_from is None
+
+
+def test_plan_knows_where_each_value_came_from(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text('hash = ["md5"]\njobs = 2\n[preset.card]\njobs = 3\nexclude-system = true\n')
+    where = f"{tmp_path}/c.toml"
+    request = _parse("-n", "-v", "--config", where, "--preset", "card", "-b", "1MiB", "src", "a")
+    assert (
+        ("buffer-size", "1048576", "command line"),
+        ("config", where, "command line"),
+        ("exclude-system", "true", f"{where}, preset card"),
+        ("hash", "md5", where),
+        ("jobs", "3", f"{where}, preset card"),
+        ("preset", "card", "command line"),
+    ) == request.origins
+    assert _parse("--config", where, "src", "a").origins == ()
 
 
 def test_historic_command_line_works_unchanged() -> None:
@@ -200,6 +230,10 @@ def test_later_option_wins_over_the_earlier() -> None:
         (("--lock-wait", "-1"), "--lock-wait"),
         (("--stall-timeout", "soon"), "--stall-timeout"),
         (("--bwlimit", "0"), "--bwlimit"),
+        (("--jobs", "0"), "--jobs"),
+        (("--symlinks", "melt"), "--symlinks"),
+        (("--exclude", "/"), "--exclude"),
+        (("--strategy", "mixed"), "--strategy"),
         (("--progress", "lots"), "--progress"),
         (("-t", "crc7"), "--hash"),
         (("--nonsense",), "--nonsense"),

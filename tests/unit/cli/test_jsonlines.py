@@ -141,7 +141,7 @@ def test_partial_is_told_between_the_processes() -> None:
 
 
 def test_start_tells_the_effective_options() -> None:
-    request = Request(_ODD, ("/b", _ODD), CopyOptions(hashes=("xxh64", "md5"), no_flush=frozenset({_ODD})))
+    request = Request((_ODD,), ("/b", _ODD), CopyOptions(hashes=("xxh64", "md5"), no_flush=frozenset({_ODD})))
     line = _decode(encode("start", start_fields(request)))
     assert line["version"] == __version__
     assert [each["path"] for each in line["sources"]] == ["/a/caf\ufffd.mov"]
@@ -154,7 +154,7 @@ def test_start_tells_the_effective_options() -> None:
 
 
 def test_start_names_standard_input_as_minus() -> None:
-    assert start_fields(Request("-", ("/b",), CopyOptions()))["sources"] == [{"path": "-"}]
+    assert start_fields(Request(("-",), ("/b",), CopyOptions()))["sources"] == [{"path": "-"}]
 
 
 _SUMMARY = {"ok", "exit_code", "files", "bytes", "elapsed_s", "speed_mb_sec", "destinations"}

@@ -24,7 +24,7 @@ class _Stream:
 
 def _show(*fields: dict[str, Any], source: str = "clip.mov", **named: Any) -> tuple[str, str]:
     out, err = _Stream(), _Stream()
-    lines = TextLines(Request(source, ("/a/",), CopyOptions(), **named), cast("Outlet", out), cast("Outlet", err))
+    lines = TextLines(Request((source,), ("/a/",), CopyOptions(), **named), cast("Outlet", out), cast("Outlet", err))
     for number, each in enumerate(fields):
         lines.event(each, 100.0 + number)
     return out.text, err.text
@@ -140,7 +140,7 @@ def test_historic_progress_of_an_empty_file_is_whole() -> None:
 def test_historic_progress_comes_about_twice_a_second() -> None:
     err = _Stream()
     lines = TextLines(
-        Request("clip.mov", ("/a/",), CopyOptions(), verbose=True), cast("Outlet", _Stream()), cast("Outlet", err)
+        Request(("clip.mov",), ("/a/",), CopyOptions(), verbose=True), cast("Outlet", _Stream()), cast("Outlet", err)
     )
     for tick in range(80):  # eight events a second for ten seconds
         lines.event(events.progress(tick), 100.0 + tick / 8)

@@ -1,0 +1,1 @@
+"""Offloads of folders, and of several sources at once."""

@@ -1,0 +1,366 @@
+"""A source tree turned into a list of what is to be copied; every error on the way is kept, none is hidden.
+
+Folders are reached by descriptors, name by name: paths end at PATH_MAX, and a tree does not. Within a folder
+files come in the order of their inode numbers, which on most file systems is the order on the medium.
+"""
+
+import os
+import stat
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+from pfndispatchcopy.errors import UsageError
+from pfndispatchcopy.fileio.folders import OpenFolders
+from pfndispatchcopy.fileio.names import is_temporary
+from pfndispatchcopy.fileio.system import FolderHandle, System
+from pfndispatchcopy.model import Identity, Notice, Symlinks
+from pfndispatchcopy.notices import failure_notice
+from pfndispatchcopy.printable import printable
+from pfndispatchcopy.selection import Selection
+
+__all__ = ["LeftOut", "SourceRoot", "Tree", "TreeFile", "TreeFolder", "scan", "split_list"]
+
+# Folders that are kept open at once while a tree is walked.
+_OPEN_FOLDERS = 128
+
+
+class SourceRoot(NamedTuple):
+    """One source of an offload.
+
+    Attributes:
+        label: as the caller spelled it.
+        path: of the folder that is opened: the source, or the folder that a source file is in.
+        prefix: path below each destination that the content of that folder goes to; empty for straight into it.
+        only: name of the one file that is the source; None for all that is in the folder.
+    """
+
+    label: str
+    path: str
+    prefix: str
+    only: str | None = None
+
+
+class TreeFolder(NamedTuple):
+    """One folder: which root it is below, and its path relative to it (empty for the root itself)."""
+
+    root: int
+    path: str
+
+
+class TreeFile(NamedTuple):
+    """One file or link to be copied.
+
+    Attributes:
+        folder: its place among the folders of the tree.
+        name: its name there.
+        size: in bytes, as it was when it was listed; 0 for a link.
+        is_link: whether it is a symbolic link, which is made anew.
+    """
+
+    folder: int
+    name: str
+    size: int
+    is_link: bool = False
+
+
+class LeftOut(NamedTuple):
+    """Something that is not copied, and why; *is_wished* when the user's own patterns say so."""
+
+    path: str
+    reason: str
+    is_wished: bool
+
+
+class Tree:
+    """What a scan found.
+
+    Attributes:
+        roots: where it looked.
+        folders: in an order in which each comes after the one that it is in.
+        files: folder by folder.
+        left_out: what is not copied.
+        failures: what could not be listed or looked at: those parts of the tree are missing.
+        hard_links: files that share their content with another one of the tree.
+        sparse: files with holes, which the copies do not have.
+        bytes: of all files together.
+    """
+
+    def __init__(self, roots: tuple[SourceRoot, ...]) -> None:
+        self.roots = roots
+        self.folders: list[TreeFolder] = []
+        self.files: list[TreeFile] = []
+        self.left_out: list[LeftOut] = []
+        self.failures: list[Notice] = []
+        self.hard_links = 0
+        self.sparse = 0
+        self.bytes = 0
+
+    def path_of(self, file: TreeFile) -> str:
+        """Path of a file, relative to its source."""
+        folder = self.folders[file.folder].path
+        return f"{folder}/{file.name}" if folder else file.name
+
+    def collisions(self, fold: Callable[[str], str]) -> Iterator[tuple[str, str]]:
+        """Pairs of paths of one folder that are one name after *fold*, such as ``a.mov`` and ``A.MOV``."""
+        names: dict[int, dict[str, str]] = {}
+        entries = [(each.folder, each.name) for each in self.files]
+        places = {folder: number for number, folder in enumerate(self.folders)}
+        for folder in self.folders:
+            if folder.path:
+                above, _, name = folder.path.rpartition("/")
+                entries.append((places[TreeFolder(folder.root, above)], name))
+        for number, name in entries:
+            seen = names.setdefault(number, {})
+            other = seen.setdefault(fold(name), name)
+            if other != name:
+                path = self.folders[number].path
+                yield os.path.join(path, other), os.path.join(path, name)
+
+
+def split_list(data: bytes, *, is_nul_separated: bool) -> list[str]:
+    """Return the paths of a list of files, relative and normal, each once.
+
+    Args:
+        data: what the list holds.
+        is_nul_separated: between NULs, as ``find -print0`` writes them, instead of one a line.
+
+    Raises:
+        UsageError: a path is absolute or leads out of the source.
+    """
+    lines = data.split(b"\0") if is_nul_separated else data.splitlines()
+    paths: dict[str, None] = {}
+    for line in filter(None, lines):
+        given = os.fsdecode(line)
+        names = [name for name in given.split("/") if name not in ("", os.curdir)]
+        if given.startswith("/") or os.pardir in names:
+            raise UsageError(f"--files-from: {printable(given)} does not stay within the source")
+        paths["/".join(names)] = None
+    return list(paths)
+
+
+def scan(
+    system: System,
+    roots: tuple[SourceRoot, ...],
+    handles: tuple[FolderHandle, ...],
+    *,
+    selection: Selection,
+    symlinks: Symlinks,
+    only: Iterable[str] | None = None,
+    going_on: Callable[[], None] = lambda: None,
+) -> Tree:
+    """Walk all *roots* and list what is to be copied.
+
+    Args:
+        system: the calls.
+        roots: the sources.
+        handles: their folders, open.
+        selection: what is left out.
+        symlinks: what is done with symbolic links.
+        only: copy only these paths of the one root, with what is in them; None for everything.
+        going_on: called now and then; raises to stop.
+    """
+    tree = Tree(roots)
+    seen: Counter[Identity] = Counter()
+    for number, (root, handle) in enumerate(zip(roots, handles, strict=True)):
+        walk = _Walk(system, tree, number, handle, selection, symlinks, seen, going_on)
+        try:
+            if root.only is not None:
+                walk.list_only([root.only], is_root_listed=False)
+            elif only is not None:
+                walk.list_only(only, is_root_listed=True)
+            else:
+                walk.list_all("", parent_is_out=False)
+        finally:
+            walk.close()
+    tree.hard_links = sum(count for count in seen.values() if count > 1)
+    return tree
+
+
+class _Walk:
+    """The walk through one root."""
+
+    def __init__(
+        self,
+        system: System,
+        tree: Tree,
+        root: int,
+        handle: FolderHandle,
+        selection: Selection,
+        symlinks: Symlinks,
+        seen: Counter[Identity],
+        going_on: Callable[[], None],
+    ) -> None:
+        self._system = system
+        self._tree = tree
+        self._root = root
+        self._folders = OpenFolders(system, handle, follow=symlinks is Symlinks.FOLLOW)
+        self._selection = selection
+        self._symlinks = symlinks
+        self._seen = seen
+        self._going_on = going_on
+        self._numbers: dict[str, int] = {}
+
+    def close(self) -> None:
+        self._folders.close()
+
+    def list_only(self, paths: Iterable[str], *, is_root_listed: bool) -> None:
+        """List single paths; a folder with all that is in it."""
+        if is_root_listed:
+            self._number("")
+        for path in paths:
+            self._going_on()
+            above, _, name = path.rpartition("/")
+            try:
+                folder = self._open(above)
+                status = self._system.status_of_name(folder, name or os.curdir)
+            except OSError as error:
+                self._fail(path, "look at", error)
+                continue
+            if self._selection.leaves_out(path, name, is_folder=stat.S_ISDIR(status.st_mode)):
+                self._leave_out(path, "excluded", is_wished=True)
+            elif stat.S_ISDIR(status.st_mode):
+                self.list_all(path, parent_is_out=False)
+            else:
+                # The one file that a source names may be a link to it, as for cp.
+                is_followed = not is_root_listed or self._symlinks is Symlinks.FOLLOW
+                if stat.S_ISLNK(status.st_mode) and not is_followed:
+                    self._link(above, path, name)
+                else:
+                    self._file(above, path, name, is_followed=is_followed)
+
+    def list_all(self, top: str, *, parent_is_out: bool) -> None:
+        """List a folder and everything below it."""
+        waiting = [(top, parent_is_out)]
+        while waiting:
+            path, is_out = waiting.pop()
+            self._going_on()
+            subfolders = self._list(path, is_out=is_out)
+            waiting.extend(reversed(subfolders))
+
+    def _list(self, path: str, *, is_out: bool) -> list[tuple[str, bool]]:
+        """List one folder; returns the folders in it that are to be listed as well."""
+        files: list[tuple[int, str, bool]] = []
+        subfolders: list[tuple[int, str, bool]] = []
+        selection = self._selection
+        try:
+            folder = self._open(path)
+            for entry in self._system.entries(folder):
+                name = entry.name
+                below = f"{path}/{name}" if path else name
+                is_folder = entry.is_dir(follow_symlinks=False)
+                if not selection.is_everything and selection.leaves_out(
+                    below, name, is_folder=is_folder, parent_is_out=is_out
+                ):
+                    if not is_folder or not selection.descends_everywhere:
+                        self._leave_out(below, "excluded", is_wished=True)
+                    else:
+                        subfolders.append((entry.inode(), below, True))
+                elif is_folder:
+                    subfolders.append((entry.inode(), below, False))
+                elif is_temporary(name):
+                    self._leave_out(below, "a temporary file of an unfinished run")
+                else:
+                    files.append((entry.inode(), name, entry.is_symlink()))
+        except OSError as error:
+            # What was listed before the error is copied; that the rest is missing is said.
+            self._fail(path, "list the folder", error)
+        if not is_out:
+            self._number(path)
+        files.sort()
+        for _, name, is_link in files:
+            below = f"{path}/{name}" if path else name
+            if not is_link:
+                self._file(path, below, name)
+            elif self._symlinks is Symlinks.COPY:
+                self._link(path, below, name)
+            elif self._symlinks is Symlinks.SKIP:
+                self._leave_out(below, "a symbolic link")
+            else:
+                subfolders.extend(self._follow(path, below, name))
+        subfolders.sort()
+        return [(below, is_below_out) for _, below, is_below_out in subfolders]
+
+    def _follow(self, path: str, below: str, name: str) -> Iterator[tuple[int, str, bool]]:
+        """Take what a link leads to in its place."""
+        try:
+            folder = self._open(path)
+            status = self._system.followed_status_of_name(folder, name)
+            if not stat.S_ISDIR(status.st_mode):
+                self._file(path, below, name, is_followed=True)
+                return
+            identity = Identity(status.st_dev, status.st_ino)
+            if any(self._open(above).identity == identity for above in _ways_up(path)):
+                self._leave_out(below, "a link to a folder that it is in")
+                return
+            yield status.st_ino, below, False
+        except OSError as error:
+            self._fail(below, "follow the link", error)
+
+    def _open(self, path: str) -> FolderHandle:
+        self._folders.trim(_OPEN_FOLDERS, keep=path)
+        return self._folders.get(path)
+
+    def _number(self, path: str) -> int:
+        """The place of a folder in the tree; it and those above it are listed when they were not yet."""
+        number = self._numbers.get(path)
+        if number is None:
+            if path:
+                self._number(path.rpartition("/")[0])
+            number = self._numbers[path] = len(self._tree.folders)
+            self._tree.folders.append(TreeFolder(self._root, path))
+        return number
+
+    def _file(self, path: str, below: str, name: str, *, is_followed: bool = False) -> None:
+        look = self._system.followed_status_of_name if is_followed else self._system.status_of_name
+        try:
+            status = look(self._open(path), name)
+        except OSError as error:
+            self._fail(below, "look at", error)
+            return
+        if not stat.S_ISREG(status.st_mode):
+            self._leave_out(below, _kind_in_words(status.st_mode))
+            return
+        tree = self._tree
+        tree.files.append(TreeFile(self._number(path), name, status.st_size))
+        tree.bytes += status.st_size
+        if status.st_nlink > 1:
+            self._seen[Identity(status.st_dev, status.st_ino)] += 1
+        if getattr(status, "st_blocks", status.st_size) * 512 < status.st_size - 4096:
+            tree.sparse += 1
+
+    def _link(self, path: str, below: str, name: str) -> None:
+        if self._symlinks is Symlinks.SKIP:
+            self._leave_out(below, "a symbolic link")
+        else:
+            self._tree.files.append(TreeFile(self._number(path), name, 0, is_link=True))
+
+    def _leave_out(self, below: str, reason: str, *, is_wished: bool = False) -> None:
+        shown = os.path.join(self._tree.roots[self._root].path, below)
+        self._tree.left_out.append(LeftOut(shown, reason, is_wished))
+
+    def _fail(self, below: str, operation: str, error: OSError) -> None:
+        label = self._tree.roots[self._root].label
+        self._tree.failures.append(
+            failure_notice(
+                error,
+                path=os.path.join(label, below) if below else label,
+                operation=operation,
+                aftermath="It is missing on every destination.",
+            )
+        )
+
+
+def _ways_up(path: str) -> Iterator[str]:
+    """Yield a path and those above it, the root last."""
+    while path:
+        yield path
+        path = path.rpartition("/")[0]
+    yield ""
+
+
+def _kind_in_words(mode: int) -> str:
+    for is_kind, words in ((stat.S_ISFIFO, "a FIFO"), (stat.S_ISSOCK, "a socket"), (stat.S_ISDIR, "a folder")):
+        if is_kind(mode):
+            return words
+    return "a device" if stat.S_ISBLK(mode) or stat.S_ISCHR(mode) else "no regular file"

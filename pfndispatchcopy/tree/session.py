@@ -1,0 +1,838 @@
+"""A whole offload of folders, or of several sources: look, list, plan, take the places, do the jobs, tell.
+
+The order is that of trust: everything that can refuse comes before the first byte that is written, and a file
+is remembered as done only after it and its folder are durable.
+"""
+
+import os
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from functools import partial
+from time import monotonic
+
+from pfndispatchcopy.engine.jobs import FileReport, Job, JobReport, JobSetup, Outcome, TreeSource, TreeTarget
+from pfndispatchcopy.engine.lanes import TICK_S, Lane, Supervisor, Task
+from pfndispatchcopy.engine.source import BandwidthLimit
+from pfndispatchcopy.engine.workplace import Workplace, execute
+from pfndispatchcopy.errors import OperationCancelledError, RefusedError, StalledError, UsageError
+from pfndispatchcopy.events import ErrorEvent, FileEvent, LeftOutEvent, Observer, WarningEvent
+from pfndispatchcopy.executors import ForkedExecutor, Nursery
+from pfndispatchcopy.fileio.folders import OpenFolders
+from pfndispatchcopy.fileio.system import FolderHandle, System
+from pfndispatchcopy.journal import Journal, Proof, Record, encode_records
+from pfndispatchcopy.model import (
+    DestinationResult,
+    Notice,
+    Phase,
+    State,
+    Strategy,
+    Symlinks,
+    TreeDestinationResult,
+    TreeResult,
+    Verify,
+    VerifySource,
+)
+from pfndispatchcopy.notices import errno_name, failure_notice, reason_of
+from pfndispatchcopy.options import CopyOptions
+from pfndispatchcopy.places import Place, Places, same_destination
+from pfndispatchcopy.plan import fold
+from pfndispatchcopy.printable import printable
+from pfndispatchcopy.progress import ProgressTracker
+from pfndispatchcopy.selection import SYSTEM_PATTERNS, Selection
+from pfndispatchcopy.session import require_usable
+from pfndispatchcopy.tree.finish import finish_folders, prove_sources
+from pfndispatchcopy.tree.places import TreePlace, Undertaking, path_on_destination
+from pfndispatchcopy.tree.plan import FoundSource, Machine, TreePlan, make_jobs, make_tree_plan
+from pfndispatchcopy.tree.preflight import examine_destination, examine_source, survey
+from pfndispatchcopy.tree.scan import Tree, scan, split_list
+
+__all__ = ["TreeOffload"]
+
+# Descriptors: a batch has a file of a group open on every destination, and each of several jobs its folders.
+_DESCRIPTORS_EACH = 300
+_DESCRIPTORS_BESIDE = 200
+# Lines of a record that may be on their way to each destination, before jobs wait for them.
+_RECORDS_AHEAD = 8
+_REMEMBERED = frozenset({State.VERIFIED, State.COPIED, State.IDENTICAL})
+
+
+class TreeOffload:
+    """One run.
+
+    Args:
+        sources: folders and files.
+        destinations: folders, as the caller spelled them.
+        options: how to copy.
+        observer: told of everything that happens; called from several threads.
+        cancel: set from anywhere to stop.
+        system: the calls to the operating system.
+        files_from: content of a list of paths, and whether NULs separate them; None for everything.
+        executor: where all jobs run; None for threads and, where they pay, processes.
+        nursery: where processes come from; None where there are none to be had.
+        tells_files: whether the observer is told of every file.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[str],
+        destinations: Sequence[str],
+        options: CopyOptions,
+        *,
+        observer: Observer,
+        cancel: threading.Event,
+        system: System,
+        files_from: tuple[bytes, bool] | None = None,
+        executor: Executor | None = None,
+        nursery: Nursery | None = None,
+        tells_files: bool = True,
+    ) -> None:
+        if not destinations:
+            raise UsageError("at least one destination is needed")
+        for path in (*sources, *destinations):
+            require_usable(path)
+        unknown = options.no_flush - set(destinations)
+        if unknown:
+            names = ", ".join(printable(name) for name in sorted(unknown))
+            raise UsageError(f"--no-flush names no destination of this run: {names}")
+        if options.expect_size is not None:
+            raise UsageError("--expect-size is for a single file")
+        self._only = None if files_from is None else split_list(files_from[0], is_nul_separated=files_from[1])
+        if self._only is not None and len(sources) != 1:
+            raise UsageError("--files-from goes with exactly one folder as the source")
+        self._labels = tuple(sources)
+        self._options = options
+        self._observer = observer
+        self._cancel = cancel
+        self._system = system
+        self._executor = executor
+        self._nursery = nursery
+        self._tells_files = tells_files
+        strewn = SYSTEM_PATTERNS if options.exclude_system else ()
+        self._selection = Selection((*options.exclude, *strewn), options.include)
+        self._supervisor = Supervisor(options.stall_timeout_s, cancel)
+        self._places = Places(
+            [TreePlace(number, label, self._supervisor.watch(label)) for number, label in enumerate(destinations)],
+            self._supervisor,
+            observer,
+        )
+        self._source_watch = self._supervisor.watch(sources[0])
+        self._source_lane: Lane | None = None
+        self._sources: list[tuple[FoundSource, FolderHandle]] = []
+        self._tree = Tree(())
+        self._workplace: Workplace | None = None
+        self._has_given_up = False
+        self._told_kinds: Counter[tuple[str, str, str]] = Counter()
+        self._first_of_kind: dict[tuple[str, str, str], Notice] = {}
+        self._digests: dict[int, str] = {}
+        self._source_gone: Notice | None = None
+        self._tracker = ProgressTracker([])
+        self._last_tick = 0.0
+        self._writing: dict[Task, TreePlace] = {}
+        self._is_copied = False
+        self._started_at = monotonic()
+
+    @property
+    def has_given_up(self) -> bool:
+        """Whether a thread was left behind in the kernel."""
+        in_jobs = self._workplace is not None and self._workplace.has_given_up
+        return self._supervisor.has_given_up or self._has_given_up or in_jobs
+
+    def run(self, *, dry_run: bool = False) -> TreeResult:
+        """Do it; afterwards no thread and no descriptor is left, but for those that hang in the kernel.
+
+        Args:
+            dry_run: stop after the plan; every destination is then ``skipped`` and nothing was written.
+
+        Raises:
+            UsageError: options or paths cannot be used.
+            RefusedError: the plan was refused; nothing was written.
+        """
+        plan: TreePlan | None = None
+        is_complete = False
+        try:
+            self._source_lane = self._places.hire(self._system, _DESCRIPTORS_EACH, _DESCRIPTORS_BESIDE)
+            self._examine()
+            self._list()
+            plan = self._plan()
+            self._observer(plan.event)
+            for each in self._tree.left_out:
+                if each.is_wished:
+                    self._observer(LeftOutEvent(each.path, each.reason))
+            for notice in plan.warnings:
+                self._observer(WarningEvent(notice))
+            for notice in self._tree.failures:
+                self._observer(ErrorEvent(notice))
+            if dry_run:
+                self._places.tell_failures()
+                return self._result(plan, is_dry=True)
+            self._occupy()
+            self._copy(plan)
+            self._finish()
+            self._is_copied = not self._is_over()
+            result = self._result(plan)
+            is_complete = result.success
+            return result
+        except BaseException:
+            self._cancel.set()  # whatever the lanes are still doing is not wanted any more
+            raise
+        finally:
+            self._close(is_complete=is_complete)
+
+    # -- before anything is written -----------------------------------------------------------------------
+
+    def _examine(self) -> None:
+        """Open the sources and look at every destination, all at once; the roots decide what lies where."""
+        watch = self._source_watch
+
+        def open_sources() -> None:
+            for label in self._labels:
+                with watch("open"):
+                    self._sources.append(examine_source(self._system, label))
+
+        self._in_source_lane(open_sources, "looked at")
+        roots = [found.root for found, _ in self._sources]
+
+        def look(place: TreePlace) -> None:
+            with place.watch("stat"):
+                place.found = examine_destination(self._system, place.number, place.label, roots)
+
+        self._places.for_each(look)
+        self._require_anyone()
+
+    def _in_source_lane(self, step: Callable[[], None], what: str) -> None:
+        """Do something with the sources, which may hang.
+
+        Raises:
+            RefusedError: it failed.
+        """
+        assert self._source_lane is not None
+        task = self._source_lane.submit(step, self._source_watch)
+        self._supervisor.wait([task])
+        if isinstance(task.error, OSError | StalledError):
+            raise RefusedError(
+                f"{printable(self._source_watch.label)}: the source cannot be {what}: {reason_of(task.error)};"
+                " nothing was written",
+                path=self._source_watch.label,
+                operation=self._source_watch.operation,
+                errno=errno_name(task.error),
+            )
+        if task.error is not None:
+            raise task.error
+
+    def _list(self) -> None:
+        """List the sources, and then what is there already."""
+        watch = self._source_watch
+
+        def going_on() -> None:
+            if self._cancel.is_set():
+                raise OperationCancelledError("cancelled while the source was listed; nothing was written")
+            watch.beat()
+
+        def list_all() -> None:
+            with watch("list the folder"):
+                self._tree = scan(
+                    self._system,
+                    tuple(found.root for found, _ in self._sources),
+                    tuple(handle for _, handle in self._sources),
+                    selection=self._selection,
+                    symlinks=self._options.symlinks,
+                    only=self._only,
+                    going_on=going_on,
+                )
+
+        self._in_source_lane(list_all, "listed")
+        if not self._tree.files and len(self._tree.failures) >= len(self._sources):
+            raise RefusedError(
+                self._tree.failures[0].message,
+                path=self._tree.failures[0].path,
+                operation=self._tree.failures[0].operation,
+                errno=self._tree.failures[0].errno,
+            )
+
+        def look(place: TreePlace) -> None:
+            assert place.found is not None
+
+            def going_on() -> None:
+                if self._cancel.is_set():
+                    raise OperationCancelledError("cancelled before anything was written")
+                place.watch.beat()
+
+            with place.watch("look at what is there"):
+                place.survey = survey(self._system, place.found, self._tree, going_on)
+
+        self._places.for_each(look)
+        self._require_anyone()
+
+    def _plan(self) -> TreePlan:
+        alive = self._places.alive
+        machine = Machine(
+            cores=self._system.processors(),
+            available_memory=self._system.available_memory(),
+            has_processes=self._nursery is not None,
+        )
+        return make_tree_plan(
+            self._tree,
+            [found for found, _ in self._sources],
+            [place.found for place in alive if place.found is not None],
+            {place.number: place.survey.missing_bytes for place in alive if place.survey is not None},
+            self._options,
+            machine,
+        )
+
+    def _require_anyone(self) -> None:
+        if not self._cancel.is_set():
+            self._places.require_anyone()
+
+    # -- taking the places --------------------------------------------------------------------------------
+
+    def _occupy(self) -> None:
+        """Open every destination, made where it is missing; recognise it, lock it, read what was left there."""
+        work = Undertaking(
+            self._system, self._options, self._tree, [handle for _, handle in self._sources], self._cancel
+        )
+
+        def take(place: TreePlace) -> None:
+            with place.probe_removed_after():
+                place.lock(work)
+            place.sweep(work)
+            doubt = place.resume(work)
+            if doubt is not None:
+                self._warn(place, "resume", f"the record of an earlier run is not used: {doubt}")
+
+        try:
+            self._places.for_each(lambda place: place.enter(self._system))
+            self._require_no_alias()
+            self._require_no_collision()
+            self._places.for_each(take)
+        finally:
+            self._places.for_each(Place.remove_probe)
+        self._require_anyone()
+
+    def _require_no_alias(self) -> None:
+        """Refuse when a probe shows up in a folder that passed for another one, or in a source."""
+        aliases: list[RefusedError] = []
+
+        def look(place: TreePlace) -> None:
+            for other in self._places.all[: place.number]:
+                if other.is_alive and other.probe is not None and place.folder is not None:
+                    with place.watch("stat"):
+                        if place.folder.has_name(other.probe):
+                            aliases.append(same_destination(other.label, place.label))
+
+        def look_from_source() -> None:
+            for found, handle in self._sources:
+                for place in self._places.alive:
+                    if place.probe is None or found.root.only is not None:
+                        continue
+                    with self._source_watch("stat"), suppress(OSError):
+                        self._system.status_of_name(handle, place.probe)
+                        aliases.append(_inside(place.label, found.root.label))
+
+        assert self._source_lane is not None
+        task = self._source_lane.submit(look_from_source, self._source_watch)
+        self._places.for_each(look, task)
+        if aliases:
+            raise aliases[0]
+
+    def _require_no_collision(self) -> None:
+        """Refuse names that are one where case, or the way of composing letters, does not count."""
+        blind = next((place for place in self._places.alive if place.ignores_case), None)
+        if blind is None:
+            return
+        for one, other in self._tree.collisions(fold):
+            raise RefusedError(
+                f"{printable(blind.label)}: {printable(one)} and {printable(other)} are one name there;"
+                " nothing was written",
+                path=blind.label,
+                operation="collision",
+            )
+
+    @property
+    def _follows(self) -> bool:
+        return self._options.symlinks is Symlinks.FOLLOW
+
+    def _is_forced(self, place: TreePlace) -> bool:
+        return place.label not in self._options.no_flush
+
+    # -- the jobs -----------------------------------------------------------------------------------------
+
+    def _copy(self, plan: TreePlan) -> None:
+        self._places.tell_failures()
+        self._tracker = ProgressTracker(
+            [place.label for place in self._places.all],
+            self._tree.bytes,
+            verify=self._options.verify is Verify.DESTINATION,
+            overlaps=True,
+        )
+        for place in self._places.all:
+            if not place.is_alive:
+                self._bury(place)
+        setup = self._setup(plan)
+        workplace = self._workplace = Workplace(
+            setup,
+            self._system,
+            self._cancel,
+            observer=self._observer,
+            tracker=self._tracker,
+            limit=BandwidthLimit(self._options.bandwidth_limit, self._cancel),
+            readers=plan.jobs.readers,
+        )
+        for number, (_, handle) in enumerate(self._sources):
+            workplace.lend_source(number, handle)
+        for place in self._places.alive:
+            assert place.folder is not None
+            workplace.lend_root(place.number, place.folder)
+        workplace.open()
+        self._count_resumed()
+        executors = _Executors(self._executor, self._nursery, plan)
+        try:
+            self._run_jobs(make_jobs(self._tree, setup, self._missing()), executors, plan.jobs.at_once)
+        finally:
+            executors.close()
+        self._observer(self._tracker.snapshot())
+
+    def _setup(self, plan: TreePlan) -> JobSetup:
+        targets = []
+        for place in self._places.all:
+            path = place.found.path if place.found else place.label
+            targets.append(
+                TreeTarget(
+                    number=place.number,
+                    label=place.label,
+                    path=os.path.abspath(path),
+                    identity=place.folder.identity if place.folder else None,
+                    is_memory=place.is_memory,
+                    is_forced=self._is_forced(place),
+                    fresh=place.fresh,
+                )
+            )
+        return JobSetup(
+            key=f"{os.getpid()}-{id(self)}-{self._system.random_token()}",
+            sources=tuple(
+                TreeSource(found.root.path, os.path.abspath(found.root.path), found.root.prefix)
+                for found, _ in self._sources
+            ),
+            targets=tuple(targets),
+            options=self._options,
+            digests=plan.digests,
+            sizes=plan.sizes,
+        )
+
+    def _missing(self) -> dict[int, tuple[int, ...]]:
+        """For the files that some destination holds already: which are without."""
+        missing: dict[int, tuple[int, ...]] = {}
+        alive = [place.number for place in self._places.alive]
+        if len(alive) < len(self._places.all):
+            return {
+                number: tuple(each for each in alive if number not in self._places.all[each].resumed)
+                for number in range(len(self._tree.files))
+            }
+        for place in self._places.alive:
+            for number in place.resumed:
+                missing[number] = tuple(each for each in alive if number not in self._places.all[each].resumed)
+        return missing
+
+    def _count_resumed(self) -> None:
+        """Files that an earlier run has proven count as done."""
+        for place in self._places.alive:
+            for number, outcome in place.resumed.items():
+                size = self._tree.files[number].size
+                place.tally.add(outcome, 1, size)
+                self._count(place, size)
+
+    def _count(self, place: TreePlace, size: int) -> None:
+        """Bytes that are over and done with, well or not."""
+        for phase in Phase:
+            self._tracker.advance(place.number, size, phase)
+
+    def _run_jobs(self, jobs: Iterator[Job], executors: "_Executors", at_once: int) -> None:
+        """Keep a bounded window of jobs on the executors until all are done, or nobody wants them any more."""
+        running: dict[Future[JobReport], Job] = {}
+        try:
+            for job in jobs:
+                while len(running) >= at_once + executors.ahead:
+                    self._wait(running, executors)
+                if self._is_over():
+                    self._skip(job)
+                    continue
+                alive = tuple(number for number in job.targets if self._places.all[number].is_alive)
+                if not alive:
+                    self._skip(job)
+                    continue
+                for number in set(job.targets) - set(alive):
+                    self._skip_on(job, self._places.all[number])
+                job = job._replace(targets=alive)  # noqa: PLW2901
+                running[executors.submit(job)] = job
+            while running:
+                self._wait(running, executors)
+            self._wait_for_records()
+        finally:
+            for future in running:
+                future.cancel()
+
+    def _is_over(self) -> bool:
+        return self._cancel.is_set() or self._source_gone is not None
+
+    def _wait(self, running: dict[Future[JobReport], Job], executors: "_Executors") -> None:
+        done, _ = wait(running, timeout=TICK_S, return_when=FIRST_COMPLETED)
+        self._observer_tick()
+        if self._cancel.is_set():
+            executors.cancel()
+        for future in done:
+            job = running.pop(future)
+            try:
+                report = future.result()
+            except BrokenExecutor:
+                # A process was killed; what it was doing is done again here, where it finds what is there already.
+                running[executors.submit_here(job._replace(setup=_without_freshness(job.setup)))] = job
+                continue
+            except Exception as error:  # noqa: BLE001 - a bug in one job must not cost the others
+                self._lose(job, error)
+                continue
+            self._take(job, report)
+
+    def _observer_tick(self) -> None:
+        now = monotonic()
+        if now - self._last_tick >= TICK_S:
+            self._last_tick = now
+            self._observer(self._tracker.snapshot())
+
+    def _lose(self, job: Job, error: Exception) -> None:
+        """A job ended by a bug: its files are not copied, and that is said."""
+        import logging  # noqa: PLC0415 - 8 ms that a run without bugs does not need
+
+        logging.getLogger("pfndispatchcopy").error("internal error in a job", exc_info=error)
+        notice = failure_notice(error, path=job.setup.sources[job.root].label, operation="copy")
+        self._observer(ErrorEvent(notice))
+        for number in job.targets:
+            self._places.all[number].tally.add(Outcome(number, State.FAILED, error=notice), len(job.files), job.bytes)
+
+    def _skip(self, job: Job) -> None:
+        for number in job.targets:
+            self._skip_on(job, self._places.all[number])
+
+    def _skip_on(self, job: Job, place: TreePlace) -> None:
+        """Files that are not copied any more, to one destination."""
+        reason = place.failure or self._source_gone
+        state = State.FAILED if reason is not None else State.CANCELLED
+        place.tally.add(Outcome(place.number, state, error=reason), len(job.files), job.bytes)
+
+    # -- what comes back ----------------------------------------------------------------------------------
+
+    def _take(self, job: Job, report: JobReport) -> None:
+        """Tell of what a job has done, and remember what is durable."""
+        self._has_given_up = self._has_given_up or report.has_given_up
+        for event in report.notices:
+            self._tell(event)
+        for number, notice in report.dead:
+            place = self._places.all[number]
+            if place.is_alive:
+                place.failure = notice
+                self._bury(place)
+        if report.source_gone is not None and self._source_gone is None:
+            self._source_gone = report.source_gone
+        # Files that ended alike share one outcome: what is done for each of thousands is done once here.
+        alike: dict[int, tuple[Outcome, list[FileReport]]] = {}
+        for file in report.files:
+            for outcome in file.outcomes:
+                alike.setdefault(id(outcome), (outcome, []))[1].append(file)
+        for outcome, files in alike.values():
+            self._places.all[outcome.number].tally.add(outcome, len(files), sum(file.size for file in files))
+        if not report.is_counted:
+            for number in job.targets:
+                self._count(self._places.all[number], job.bytes)
+        self._remember(list(alike.values()))
+        for file in report.files:
+            if self._options.verify_source is VerifySource.AFTER_ALL and file.digests:
+                self._digests[file.number] = file.digests[0]
+            if self._tells_files:
+                self._observer(self._file_event(file))
+
+    def _file_event(self, file: FileReport) -> FileEvent:
+        entry = self._tree.files[file.number]
+        folder = self._tree.folders[entry.folder]
+        root = self._tree.roots[folder.root]
+        below = _join(root.prefix, folder.path)
+        relative = self._tree.path_of(entry)
+        return FileEvent(
+            path=_join(root.prefix, relative) if len(self._tree.roots) > 1 else relative,
+            size=file.size,
+            hashes=dict(zip(self._options.hashes, file.digests, strict=False)),
+            destinations=tuple(
+                DestinationResult(
+                    location=os.path.join(self._places.all[each.number].label, below, each.name or entry.name),
+                    label=self._places.all[each.number].label,
+                    state=each.state,
+                    read_back=each.read_back,
+                    bytes_written=file.size if each.state in (State.VERIFIED, State.COPIED) else 0,
+                    error=each.error,
+                )
+                for each in sorted(file.outcomes)
+            ),
+        )
+
+    def _bury(self, place: TreePlace) -> None:
+        self._tracker.leave(place.number, str(State.FAILED), failed=True)
+
+    def _tell(self, event: ErrorEvent | WarningEvent) -> None:
+        """Pass on an error; of warnings of one kind, the first."""
+        if isinstance(event, ErrorEvent):
+            self._observer(event)
+            return
+        notice = event.notice
+        kind = (notice.destination or "", notice.operation, notice.message.replace(printable(notice.path), "", 1))
+        self._told_kinds[kind] += 1
+        if self._told_kinds[kind] == 1:
+            self._first_of_kind[kind] = notice
+            self._observer(event)
+
+    def _tell_of_repeated_warnings(self) -> None:
+        for kind, count in self._told_kinds.items():
+            if count > 1:
+                notice = self._first_of_kind[kind]
+                text = f"{printable(kind[0])}: the same on {count - 1} more files{kind[2]}"
+                self._observer(WarningEvent(notice._replace(message=text, path=kind[0])))
+
+    def _warn(self, place: TreePlace, operation: str, text: str) -> None:
+        message = printable(f"{place.label}: {text}")
+        self._observer(WarningEvent(Notice(message, place.label, operation, None, place.label)))
+
+    def _remember(self, alike: Sequence[tuple[Outcome, list[FileReport]]]) -> None:
+        """Write into each destination's record what is durable there, while the next jobs go on."""
+        lines: dict[tuple[object, ...], bytes] = {}  # most destinations are told the same
+        for outcome, files in alike:
+            place = self._places.all[outcome.number]
+            journal = place.journal
+            if journal is None or not place.is_alive or outcome.state not in _REMEMBERED or outcome.error is not None:
+                continue
+            told = (outcome.state, outcome.read_back, outcome.name, tuple(file.number for file in files))
+            line = lines.get(told)
+            if line is None:
+                records = [self._record(file, outcome.name) for file in files if file.digests]
+                proof = Proof(outcome.state, outcome.read_back, self._options.hashes)
+                line = lines[told] = encode_records(proof, records)
+            write = partial(_append, place, journal, line, len(files))
+            self._writing[self._places.lanes[place.number].submit(write, place.watch)] = place
+        if len(self._writing) > _RECORDS_AHEAD * len(self._places.all):
+            self._wait_for_records()
+
+    def _record(self, file: FileReport, name: str) -> Record:
+        return Record(path_on_destination(self._tree, file.number), file.size, file.mtime_ns, file.digests, name)
+
+    def _wait_for_records(self) -> None:
+        """Wait until what is to be remembered is written; where that fails, go on without a record."""
+        writing, self._writing = self._writing, {}
+        self._supervisor.wait(list(writing))
+        for task, place in writing.items():
+            if task.error is None or place.journal is None:
+                continue
+            if task.hung_watch is not None:
+                place.was_given_up = True
+                place.failure = failure_notice(
+                    task.error, path=place.label, operation=place.watch.operation, destination=place.label
+                )
+                self._observer(ErrorEvent(place.failure))
+                self._bury(place)
+            else:
+                self._warn(
+                    place,
+                    "write the record",
+                    f"the record for a later run cannot be written: {reason_of(task.error)}. The copies are not"
+                    " affected; a run after an interruption will compare what it finds",
+                )
+            place.journal = None
+
+    # -- the end ------------------------------------------------------------------------------------------
+
+    def _finish(self) -> None:
+        """Give the folders their times, make the empty ones, and read the sources once more where asked."""
+        if self._cancel.is_set():
+            return
+        if self._options.verify_source is VerifySource.AFTER_ALL and self._source_gone is None:
+            self._prove_sources()
+
+        def finish(place: TreePlace) -> None:
+            assert place.folder is not None
+
+            def warn(path: str, text: str) -> None:
+                message = printable(f"{os.path.join(place.label, path)}: {text}")
+                full = os.path.join(place.label, path)
+                self._tell(WarningEvent(Notice(message, full, "preserve", None, place.label)))
+
+            finish_folders(
+                self._system,
+                self._tree,
+                [handle for _, handle in self._sources],
+                place.folder,
+                place.watch,
+                self._options,
+                fresh=place.fresh,
+                flushes=self._is_forced(place) and not place.is_memory,
+                warn=warn,
+            )
+
+        before = {place.number for place in self._places.alive}
+        self._places.for_each(finish, aftermath="The files are there; the folders are not as they should be.")
+        for place in self._places.all:
+            if place.number in before and place.failure is not None:
+                self._observer(ErrorEvent(place.failure))
+                self._bury(place)
+        self._tell_of_repeated_warnings()
+
+    def _prove_sources(self) -> None:
+        """Read all sources a second time, now that everything is copied."""
+        mismatches: list[tuple[int, Notice]] = []
+
+        def prove() -> None:
+            mismatches.extend(
+                prove_sources(
+                    self._system,
+                    self._tree,
+                    [handle for _, handle in self._sources],
+                    self._digests,
+                    self._options.hashes[0],
+                    self._source_watch,
+                    self._cancel,
+                    follow=self._follows,
+                )
+            )
+
+        self._in_source_lane(prove, "read again")
+        for number, notice in mismatches:
+            self._observer(ErrorEvent(notice))
+            self._set_aside(number, notice)
+
+    def _set_aside(self, number: int, notice: Notice) -> None:
+        """The copies of a file that cannot be trusted get a name that says so."""
+        entry = self._tree.files[number]
+        folder = self._tree.folders[entry.folder]
+        path = _join(self._tree.roots[folder.root].prefix, folder.path)
+
+        def set_aside(place: TreePlace) -> None:
+            assert place.folder is not None
+            folders = OpenFolders(self._system, place.folder.handle)
+            try:
+                with place.watch("set aside"):
+                    self._system.rename_to_free_name(folders.get(path), entry.name, f"{entry.name}.corrupt")
+            finally:
+                folders.close()
+
+        self._places.for_each(set_aside, aftermath="The copy that cannot be trusted is there under its name.")
+        for place in self._places.alive:
+            place.tally.distrust(notice, entry.size)
+
+    def _result(self, plan: TreePlan, *, is_dry: bool = False) -> TreeResult:
+        return TreeResult(
+            sources=self._labels,
+            files=len(self._tree.files),
+            size=self._tree.bytes,
+            destinations=tuple(self._destination_result(place, is_dry=is_dry) for place in self._places.all),
+            duration=monotonic() - self._started_at,
+            strategy=plan.event.strategy,
+            failures=tuple(self._tree.failures),
+            left_out=sum(each.is_wished for each in self._tree.left_out),
+        )
+
+    def _destination_result(self, place: TreePlace, *, is_dry: bool) -> TreeDestinationResult:
+        if is_dry:
+            state = State.SKIPPED if place.is_alive else State.FAILED
+            return TreeDestinationResult(place.label, state, error=place.failure)
+        return place.tally.result(
+            place.label,
+            failure=place.failure,
+            is_cancelled=self._cancel.is_set(),
+            if_empty=State.VERIFIED if self._options.verify is Verify.DESTINATION else State.COPIED,
+            started_at=self._started_at,
+        )
+
+    def _close(self, *, is_complete: bool) -> None:
+        """Close what is open, forget the record of what is finished, and end the threads."""
+        if self._workplace is not None:
+            self._workplace.close()
+
+        def leave(place: TreePlace) -> None:
+            is_done = place.is_alive and place.tally.first_error is None and not self._is_over()
+            place.leave(is_finished=is_complete or (is_done and self._is_copied))
+
+        def close_sources() -> None:
+            with self._source_watch("close"):
+                for _, handle in self._sources:
+                    with suppress(OSError):
+                        self._system.close_folder(handle)
+
+        tasks = [
+            self._places.lanes[place.number].submit(lambda place=place: leave(place), place.watch)  # type: ignore[misc]
+            for place in self._places.all
+            if self._places.lanes
+        ]
+        if self._source_lane is not None:
+            tasks.append(self._source_lane.submit(close_sources, self._source_watch))
+        # A lane that was given up does it when it comes back, which nobody waits for.
+        self._supervisor.wait([task for task in tasks if not task.lane.is_given_up])
+        self._supervisor.close()
+
+
+class _Executors:
+    """Where the jobs of a plan run: batches in processes where that pays, everything else in threads.
+
+    Attributes:
+        ahead: jobs that may wait beside those that run, so that no process is ever idle.
+    """
+
+    def __init__(self, given: Executor | None, nursery: Nursery | None, plan: TreePlan) -> None:
+        self._given = given
+        self._plan = plan
+        self._threads: ThreadPoolExecutor | None = None
+        self._processes: ForkedExecutor | None = None
+        if given is None and nursery is not None and plan.batch_processes:
+            with suppress(OSError):
+                self._processes = ForkedExecutor(nursery, plan.batch_processes)
+        self.ahead = plan.batch_processes if self._processes is not None else 0
+
+    def submit(self, job: Job) -> "Future[JobReport]":
+        if self._given is not None:
+            return self._given.submit(execute, job)
+        if self._processes is not None and job.strategy is Strategy.BATCH:
+            return self._processes.submit(execute, job)
+        return self.submit_here(job)
+
+    def submit_here(self, job: Job) -> "Future[JobReport]":
+        """Have a job done in this process."""
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(self._plan.jobs.at_once, thread_name_prefix="pfn-job")
+        return self._threads.submit(execute, job)
+
+    def cancel(self) -> None:
+        if self._processes is not None:
+            self._processes.cancel_running()
+
+    def close(self) -> None:
+        if self._threads is not None:
+            self._threads.shutdown()
+        if self._processes is not None:
+            self._processes.shutdown()
+
+
+def _append(place: TreePlace, journal: Journal, line: bytes, count: int) -> None:
+    with place.watch("write the record"):
+        journal.append(line, count)
+
+
+def _without_freshness(setup: JobSetup) -> JobSetup:
+    """For a job that was done in part: what it made is to be looked for."""
+    return setup._replace(targets=tuple(target._replace(fresh=frozenset()) for target in setup.targets))
+
+
+def _join(*parts: str) -> str:
+    return "/".join(part for part in parts if part)
+
+
+def _inside(label: str, source: str) -> RefusedError:
+    return RefusedError(
+        f"{printable(label)}: the destination is the source {printable(source)}; nothing was written",
+        path=label,
+        operation="inside",
+    )
