@@ -186,8 +186,8 @@ def _lines(system: System, fd: int) -> Iterator[bytes]:
         yield from whole
 
 
-def encode_records(proof: Proof, records: Sequence[Record]) -> bytes:
-    """Return the line that tells of *records*, which all have one proof."""
+def encode_records(proof: Proof, records: Sequence[tuple[str, int, int, tuple[str, ...], str]]) -> bytes:
+    """Return the line that tells of *records* (their fields, in the order of :class:`Record`), of one proof."""
     return _line(
         {"state": proof.state, "read_back": proof.read_back, "hashes": proof.hashes, "files": records},
     )

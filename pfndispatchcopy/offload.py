@@ -3,19 +3,23 @@
 import stat
 import threading
 from collections.abc import Sequence
-from concurrent.futures import Executor
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from pfndispatchcopy.engine.lanes import Supervisor
 from pfndispatchcopy.errors import RefusedError, StalledError, UsageError
 from pfndispatchcopy.events import Observer
-from pfndispatchcopy.executors import Nursery
 from pfndispatchcopy.fileio.system import System
 from pfndispatchcopy.model import STANDARD_INPUT
+from pfndispatchcopy.nursery import Nursery
 from pfndispatchcopy.options import CopyOptions
 from pfndispatchcopy.printable import printable
 from pfndispatchcopy.session import Offload, require_usable
-from pfndispatchcopy.tree.session import TreeOffload
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+    from pfndispatchcopy.tree.session import TreeOffload
 
 __all__ = ["prepare_offload"]
 
@@ -29,10 +33,10 @@ def prepare_offload(
     cancel: threading.Event,
     system: System,
     files_from: tuple[bytes, bool] | None = None,
-    executor: Executor | None = None,
+    executor: "Executor | None" = None,
     nursery: Nursery | None = None,
     tells_files: bool = True,
-) -> Offload | TreeOffload:
+) -> "Offload | TreeOffload":
     """Return the offload of these sources, ready to be run; see :class:`Offload` and :class:`TreeOffload`.
 
     Raises:
@@ -47,6 +51,8 @@ def prepare_offload(
         require_usable(path)
     if len(sources) == 1 and files_from is None and not _is_folder(system, sources[0], options, cancel):
         return Offload(sources[0], destinations, options, observer=observer, cancel=cancel, system=system)
+    from pfndispatchcopy.tree.session import TreeOffload  # noqa: PLC0415 - 20 ms that a single file does not need
+
     return TreeOffload(
         sources,
         destinations,

@@ -21,12 +21,11 @@ from pfndispatchcopy.cli.jsonlines import (
 )
 from pfndispatchcopy.cli.processes import put_null_on
 from pfndispatchcopy.cli.request import Request
-from pfndispatchcopy.engine.workplace import cancel_everything
 from pfndispatchcopy.errors import ExitCode, PfnDispatchCopyError, RefusedError
 from pfndispatchcopy.events import Event
-from pfndispatchcopy.executors import Nursery
 from pfndispatchcopy.fileio import native_system
 from pfndispatchcopy.model import TreeResult
+from pfndispatchcopy.nursery import Nursery
 from pfndispatchcopy.offload import prepare_offload
 from pfndispatchcopy.printable import printable
 
@@ -91,8 +90,19 @@ def serve(event_fd: int, control_fd: int) -> None:
     if not request.reads_standard_input:
         put_null_on(0, os.O_RDONLY)
         if not request.dry_run:  # before there is any thread
-            nursery = Nursery.open(cancel_everything, closing=(event_fd, control_fd))
+            nursery = Nursery.open(_cancel_everything, closing=(event_fd, control_fd), preparing=_prepare_workers)
     work(request, _Line(event_fd), _Control(control_fd), nursery)
+
+
+def _prepare_workers() -> None:
+    """Load, in the nursery, what its workers will need, while this process looks at the sources."""
+    import pfndispatchcopy.engine.workplace  # noqa: F401, PLC0415
+
+
+def _cancel_everything() -> None:
+    from pfndispatchcopy.engine.workplace import cancel_everything  # noqa: PLC0415 - loaded in the nursery by now
+
+    cancel_everything()
 
 
 def _read_exactly(pipe: RawIOBase, size: int) -> bytes:

@@ -5,7 +5,8 @@ medium is slow at, it is then asked for once for the whole group: begin to write
 read everything back, give all the names, flush the folders. One failing file, or destination, costs the others
 nothing.
 
-Where something lies under a file's name already, this loop leaves the file to those who compare and decide.
+A file of the right size that is there already is compared in its turn, and not written. Where anything else has the
+name, this loop leaves the file to those who compare and decide.
 """
 
 import contextlib
@@ -15,6 +16,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 
 from pfndispatchcopy.engine.chunks import page_aligned_buffer
+from pfndispatchcopy.engine.existing import is_as_old
 from pfndispatchcopy.engine.jobs import FATAL_FOR_DESTINATION, FATAL_FOR_SOURCE, FileReport, JobFile, Outcome
 from pfndispatchcopy.engine.lanes import AwakeClock
 from pfndispatchcopy.engine.links import make_link, read_link
@@ -35,6 +37,7 @@ from pfndispatchcopy.fileio.readback import open_past_cache
 from pfndispatchcopy.fileio.system import FolderHandle, System
 from pfndispatchcopy.hashing import digests_of
 from pfndispatchcopy.model import (
+    Conflict,
     Identity,
     Notice,
     Preserve,
@@ -59,7 +62,7 @@ _GROUP_BYTES = 32 << 20
 _GROUP_DESCRIPTORS = 600
 # Folders that are kept open between groups.
 _OPEN_FOLDERS = 64
-# So many failures one after another, and a destination is given up.
+# So many failing calls one after another, and a destination is given up.
 _PATIENCE = 10
 _EMPTY_WRITES_TOLERATED = 3
 _SOURCE = -1
@@ -99,21 +102,22 @@ class Pulse:
 
 
 class _Pending:
-    """One file on one destination, under its temporary name."""
+    """One file on one destination: under its temporary name, or one that was there already."""
 
-    __slots__ = ("fd", "file", "folder", "folder_path", "index", "size", "temporary", "way")
+    __slots__ = ("fd", "file", "folder", "folder_path", "index", "is_existing", "name", "size", "way")
 
     def __init__(
-        self, index: int, file: JobFile, folder: FolderHandle, folder_path: str, temporary: str, fd: int, size: int
+        self, index: int, file: JobFile, folder: FolderHandle, folder_path: str, name: str, fd: int, size: int
     ) -> None:
         self.index = index
         self.file = file
         self.folder = folder
         self.folder_path = folder_path
-        self.temporary = temporary
+        self.name = name
         self.fd = fd
         self.size = size
         self.way = ReadBack.NONE
+        self.is_existing = False
 
 
 class BatchTarget:
@@ -142,15 +146,34 @@ class BatchTarget:
         self.is_on_disk = is_forced and not is_memory
         self.is_fresh = is_fresh
         self.folders = OpenFolders(system, root.handle, make=True)
+        self._entered: str | None = None
+        self._here = "", root.handle
         self.pending: list[_Pending] = []
         self.touched: dict[str, FolderHandle] = {}
         self.failures_in_a_row = 0
         self.death: Notice | None = None
-        self.good: dict[ReadBack, Outcome] = {}
+        self.good: dict[tuple[ReadBack, bool], Outcome] = {}
 
     def path_of(self, file: JobFile) -> str:
         """Full path of a file's copy."""
         return os.path.join(self.label, self.folder_of(file), file.name)
+
+    def enter(self, file: JobFile) -> tuple[str, FolderHandle]:
+        """Path below the root and handle of the folder that a file goes to; neighbours mostly share it.
+
+        Raises:
+            OSError: it cannot be made or opened.
+        """
+        if file.folder != self._entered:
+            path = self.folder_of(file)
+            self._here = path, self.folders.get(path)
+            self._entered = file.folder
+        return self._here
+
+    def trim(self, most: int) -> None:
+        """Close folders, when more than *most* are open."""
+        self._entered = None
+        self.folders.trim(most)
 
     def folder_of(self, file: JobFile) -> str:
         """Path below the root of the folder that a file goes to."""
@@ -247,9 +270,10 @@ class Batch:
     def leftovers(self) -> list[tuple[int, str, str]]:
         """Temporary names that a loop that hangs has left: destination, path of the folder, name."""
         return [
-            (target.number, pending.folder_path, pending.temporary)
+            (target.number, pending.folder_path, pending.name)
             for target in self.targets
             for pending in tuple(target.pending)
+            if not pending.is_existing
         ]
 
     # -- one group --------------------------------------------------------------------------------------
@@ -288,7 +312,7 @@ class Batch:
                 self._flush_folders(reads, target)
         for target in self.targets:
             self._drop_pending(target)
-            target.folders.trim(_OPEN_FOLDERS)
+            target.trim(_OPEN_FOLDERS)
         self._folders.trim(_OPEN_FOLDERS)
         self._report(reads)
 
@@ -330,8 +354,11 @@ class Batch:
             if file.is_link:
                 self._copy_link(read, targets)
                 return
-            if not self._is_free(file, targets):
+            there = self._look(file, targets)
+            if there is None:
                 self._leave(read, targets)
+                return
+            if self._options.quick_check and len(there) == len(targets) and self._is_identical_by_time(read, there):
                 return
             found = self._read(read)
         except OSError as error:
@@ -340,14 +367,17 @@ class Batch:
         except PfnDispatchCopyError as error:
             self._fail_source(read, error)
             return
-        if found is None:
+        if found is None or (there and read.size != file.size):
             self._leave(read, targets)
             return
         data = self._buffer[: read.size]
         read.digests = digests_of(self._algorithms, data)
         temporary = temporary_name(self._system, file.name)  # the same in every folder: it is as random there
         for target in targets:
-            self._write(index, read, target, data, found, temporary)
+            if target.number in there:
+                self._open_existing(index, read, target)
+            else:
+                self._write(index, read, target, data, found, temporary)
         if self._limit.is_set:
             self._pulse.is_busy = False
             self._limit.pace(read.size)
@@ -366,8 +396,7 @@ class Batch:
         for target in targets:
             self._at(target.number, "make the link")
             try:
-                folder_path = target.folder_of(file)
-                folder = target.folders.get(folder_path)
+                folder_path, folder = target.enter(file)
                 state = make_link(self._system, folder, file.name, link, self._options)
             except (OSError, ConflictError, MismatchError) as error:
                 self._fail(read, target, error, None)
@@ -380,20 +409,42 @@ class Batch:
                 state = State.VERIFIED if self._verifies and target.is_forced else State.COPIED
             read.outcomes[target.number] = Outcome(target.number, state)
 
-    def _is_free(self, file: JobFile, targets: Sequence[BatchTarget]) -> bool:
-        """Whether nothing has the file's name on any destination."""
+    def _look(self, file: JobFile, targets: Sequence[BatchTarget]) -> dict[int, os.stat_result] | None:
+        """Look at what has a file's name on the destinations.
+
+        Returns:
+            Where a file of its size lies already, by number: only its content tells. None when anything else is in
+            the way somewhere.
+        """
+        there: dict[int, os.stat_result] = {}
         for target in targets:
             if target.is_fresh:
                 continue
             self._at(target.number, "stat")
             try:
-                self._system.status_of_name(target.folders.get(target.folder_of(file)), file.name)
-            except FileNotFoundError:
+                status = self._system.status_of_name(target.enter(file)[1], file.name)
+            except OSError:  # nothing is there; what else is wrong shows when it is written to
                 continue
-            except OSError:  # what is wrong shows when it is written to
-                continue
+            if not stat.S_ISREG(status.st_mode) or status.st_size != file.size:
+                return None
+            there[target.number] = status
+        return there
+
+    def _is_identical_by_time(self, read: _Read, there: dict[int, os.stat_result]) -> bool:
+        """Whether size and time already say that all copies are there, and that is enough: nothing is read then."""
+        self._at(_SOURCE, "stat")
+        status = self._look_at_source(read.file)
+        if status.st_size != read.size or not all(is_as_old(copy, status.st_mtime_ns) for copy in there.values()):
             return False
+        read.mtime_ns = status.st_mtime_ns
+        read.outcomes.update((number, Outcome(number, State.IDENTICAL)) for number in there)
         return True
+
+    def _look_at_source(self, file: JobFile) -> os.stat_result:
+        folder = self._folders.get(file.folder)
+        if self._follow:
+            return self._system.followed_status_of_name(folder, file.name)
+        return self._system.status_of_name(folder, file.name)
 
     def _leave(self, read: _Read, targets: Sequence[BatchTarget]) -> None:
         read.is_left = True
@@ -424,9 +475,8 @@ class Batch:
                 if got == 0:
                     break
                 count += got
-            look = system.followed_status_of_name if self._follow else system.status_of_name
             try:
-                after = look(folder, file.name)
+                after = self._look_at_source(file)
             except FileNotFoundError:
                 raise SourceChangedError("the source was removed or renamed while it was read") from None
             if (after.st_ino, after.st_dev) != (before.st_ino, before.st_dev):
@@ -470,8 +520,7 @@ class Batch:
         pending: _Pending | None = None
         self._at(target.number, "create")
         try:
-            folder_path = target.folder_of(file)
-            folder = target.folders.get(folder_path)
+            folder_path, folder = target.enter(file)
             fd = system.open_name(folder, temporary, _CREATE)
             pending = _Pending(index, file, folder, folder_path, temporary, fd, read.size)
             target.pending.append(pending)
@@ -480,7 +529,7 @@ class Batch:
             taken = system.write(fd, data)
             if taken != read.size:
                 self._write_rest(fd, data[taken:])
-            length = system.status_of_file(fd).st_size
+            length = system.length(fd)
             if length != read.size:
                 raise IncompleteStreamError(f"{read.size} bytes were written, and the file has {length}")
             pulse.operation = "set metadata"
@@ -496,6 +545,40 @@ class Batch:
             self._set_metadata(target, file, fd, found)
         except (OSError, IncompleteStreamError) as error:
             self._fail(read, target, error, pending)
+
+    def _open_existing(self, index: int, read: _Read, target: BatchTarget) -> None:
+        """Take part with a file of the right size that is there already: it is compared, not written."""
+        if self.is_given_up or target.death is not None:
+            return
+        file = read.file
+        self._at(target.number, "open")
+        try:
+            folder_path, folder = target.enter(file)
+            fd = self._system.open_name(folder, file.name, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        except OSError as error:
+            self._fail(read, target, error, None)
+            return
+        pending = _Pending(index, file, folder, folder_path, file.name, fd, read.size)
+        pending.is_existing = True
+        target.pending.append(pending)
+
+    def _differ(self, read: _Read, target: BatchTarget, pending: _Pending) -> None:
+        """What was there already turned out to differ: what the conflict rule says."""
+        rule = self._options.on_conflict
+        if rule is Conflict.ERROR:
+            error = ConflictError(
+                "another file with different content is there already; it was left as it is."
+                " --on-conflict skip, overwrite or rename says what else to do"
+            )
+            self._fail(read, target, error, pending)
+            return
+        self._remove(target, pending)
+        if rule is Conflict.SKIP:
+            text = f"{target.path_of(read.file)}: another file with different content is there already: skipped,"
+            self._warn(target, read.file, "skip", f"{text} left as it is")
+            read.outcomes[target.number] = Outcome(target.number, State.SKIPPED)
+        else:  # it is to be replaced: the one case in which the source is read again without being asked to
+            self.left.setdefault(read.file, set()).add(target.number)
 
     def _write_rest(self, fd: int, data: memoryview) -> None:
         """Write what a first call did not take."""
@@ -534,11 +617,9 @@ class Batch:
     ) -> Notice:
         return failure_notice(error, path=path, operation=operation, destination=target.label, aftermath=aftermath)
 
-    def _fail(
-        self, read: _Read, target: BatchTarget, error: BaseException, pending: _Pending | None, operation: str = ""
-    ) -> None:
+    def _fail(self, read: _Read, target: BatchTarget, error: BaseException, pending: _Pending | None) -> None:
         """One file failed on one destination: remove it there, and say so."""
-        operation = operation or self._pulse.operation
+        operation = self._pulse.operation
         state = State.FAILED
         if isinstance(error, MismatchError):
             state, operation = State.MISMATCH, "verify"
@@ -548,10 +629,14 @@ class Batch:
         else:
             aftermath = self._remove(target, pending)
         way = pending.way if pending is not None and state is State.MISMATCH else ReadBack.NONE
-        notice = self._notice(target, target.path_of(read.file), operation, error, aftermath)
+        path = target.path_of(read.file)
+        if isinstance(error, ConflictError):
+            notice = Notice(printable(f"{path}: {error}"), path, "conflict", None, target.label)
+        else:
+            notice = self._notice(target, path, operation, error, aftermath)
         self.notices.append(ErrorEvent(notice))
         read.outcomes[target.number] = Outcome(target.number, state, way, error=notice)
-        target.failures_in_a_row += 1
+        target.failures_in_a_row += isinstance(error, OSError)  # a conflict is none of the disk's doing
         if notice.errno in FATAL_FOR_DESTINATION or target.failures_in_a_row >= _PATIENCE:
             target.death = notice
 
@@ -566,12 +651,14 @@ class Batch:
             target.pending.remove(pending)
         with contextlib.suppress(OSError):
             self._close(pending)
+        if pending.is_existing:
+            return "What was there was left as it is."
         try:
-            self._system.remove_name(pending.folder, pending.temporary)
+            self._system.remove_name(pending.folder, pending.name)
         except FileNotFoundError:
             pass
         except OSError as error:
-            path = os.path.join(pending.folder.path, pending.temporary)
+            path = os.path.join(pending.folder.path, pending.name)
             return f"Left behind, because it could not be removed ({reason_of(error)}): {path}."
         return "Nothing of it was left behind."
 
@@ -579,7 +666,7 @@ class Batch:
         """Keep a bad copy under a name that says so; returns in a sentence what is left."""
         corrupt_name = f"{pending.file.name}.corrupt"
         try:
-            self._system.rename_to_free_name(pending.folder, pending.temporary, corrupt_name)
+            self._system.rename_to_free_name(pending.folder, pending.name, corrupt_name)
         except OSError:
             self._remove(target, pending)
             return "The bad copy was removed."
@@ -602,6 +689,8 @@ class Batch:
             self._at(target.number, "start the write-back")
             system.start_write_back(pending.fd, 0, 0)
         for pending in tuple(target.pending):
+            if pending.is_existing and not self._verifies:
+                continue
             self._at(target.number, "flush")
             try:
                 system.flush(pending.fd)
@@ -609,13 +698,13 @@ class Batch:
                 self._fail(reads[pending.index], target, error, pending)
 
     def _verify(self, reads: Sequence[_Read], target: BatchTarget) -> None:
-        if not self._verifies:
-            return
         opened: list[tuple[_Pending, int]] = []
-        for pending in tuple(target.pending):
+        for pending in target.pending:
+            if not (self._verifies or pending.is_existing):
+                continue
             self._at(target.number, "drop the cache")
             fd, pending.way = pending.fd, ReadBack.CACHED
-            if target.is_forced:
+            if target.is_forced and self._verifies:
                 fd, pending.way = open_past_cache(
                     self._system,
                     pending.fd,
@@ -628,16 +717,22 @@ class Batch:
             opened.append((pending, fd))
         for pending, fd in opened:
             self._at(target.number, "read back")
+            read = reads[pending.index]
             try:
-                self._compare(pending, fd, reads[pending.index])
+                self._compare(pending, fd, read)
             except (OSError, MismatchError) as error:
-                self._fail(reads[pending.index], target, _as_mismatch(error), pending)
+                if not pending.is_existing:
+                    self._fail(read, target, _as_mismatch(error), pending)
+                elif isinstance(error, MismatchError):
+                    self._differ(read, target, pending)
+                else:
+                    self._fail(read, target, error, pending)
 
     def _open_direct(self, pending: _Pending) -> int:
-        fd = self._system.open_direct(pending.folder, pending.temporary)
+        fd = self._system.open_direct(pending.folder, pending.name)
         if self._system.status_of_file(fd).st_ino != self._system.status_of_file(pending.fd).st_ino:
             self._system.close(fd)
-            raise FileNotFoundError(pending.temporary)
+            raise FileNotFoundError(pending.name)
         return fd
 
     def _compare(self, pending: _Pending, fd: int, read: _Read) -> None:
@@ -718,9 +813,10 @@ class Batch:
             try:
                 fd, pending.fd = pending.fd, -1
                 system.close(fd)
-                pulse.operation = "rename"
-                pulse.beats += 1
-                system.rename_to_free_name(pending.folder, pending.temporary, pending.file.name)
+                if not pending.is_existing:
+                    pulse.operation = "rename"
+                    pulse.beats += 1
+                    system.rename_to_free_name(pending.folder, pending.name, pending.file.name)
             except FileExistsError:
                 # Another program was quicker. Whoever compares and decides gets it; nothing is lost.
                 self._remove(target, pending)
@@ -736,12 +832,13 @@ class Batch:
 
     def _good_outcome(self, target: BatchTarget, pending: _Pending, read: _Read) -> Outcome:
         way = pending.way
-        outcome = target.good.get(way)
+        outcome = target.good.get((way, pending.is_existing))
         if outcome is None:
             is_verified = target.is_forced and way in (ReadBack.DIRECT, ReadBack.EVICTED, ReadBack.MEMORY)
-            outcome = Outcome(target.number, State.VERIFIED if is_verified else State.COPIED, way)
-            target.good[way] = outcome
-        if way is ReadBack.CACHED and target.is_forced:
+            state = State.VERIFIED if is_verified else State.COPIED
+            outcome = Outcome(target.number, State.IDENTICAL if pending.is_existing else state, way)
+            target.good[way, pending.is_existing] = outcome
+        if way is ReadBack.CACHED and target.is_forced and self._verifies:
             notice = Notice(
                 printable(
                     f"{target.path_of(read.file)}: the copy is complete, but it could only be compared in the page"

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from pfndispatchcopy.fileio.system import FolderHandle, System
 from pfndispatchcopy.model import Conflict
 
-__all__ = ["Existing", "free_name", "look", "numbered_names"]
+__all__ = ["Existing", "free_name", "is_as_old", "look", "numbered_names"]
 
 # FAT keeps modification times in steps of two seconds.
 _MTIME_TOLERANCE_NS = 2_000_000_000
@@ -87,9 +87,14 @@ def look(
             continue
         if mtime_ns is None:
             alike.append(candidate)
-        elif abs(status.st_mtime_ns - mtime_ns) <= _MTIME_TOLERANCE_NS:
+        elif is_as_old(status, mtime_ns):
             return Existing(tuple(occupied), identical=candidate)
     return Existing(tuple(occupied), tuple(alike), what=what, is_folder=is_folder)
+
+
+def is_as_old(status: os.stat_result, mtime_ns: int) -> bool:
+    """Whether a file was modified at the time *mtime_ns*, as far as every file system can tell."""
+    return abs(status.st_mtime_ns - mtime_ns) <= _MTIME_TOLERANCE_NS
 
 
 def free_name(system: System, folder: FolderHandle, name: str) -> str:

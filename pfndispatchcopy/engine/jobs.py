@@ -19,8 +19,10 @@ __all__ = [
     "Job",
     "JobFile",
     "JobReport",
+    "JobRow",
     "JobSetup",
     "Outcome",
+    "Settled",
     "TreeSource",
     "TreeTarget",
 ]
@@ -77,6 +79,7 @@ class JobSetup(NamedTuple):
         options: how to copy.
         digests: to take.
         sizes: of the memory of one job that copies a large file.
+        wants_files: whether a report of each file is wanted, and not only what they come to together.
     """
 
     key: str
@@ -85,6 +88,7 @@ class JobSetup(NamedTuple):
     options: CopyOptions
     digests: Digests
     sizes: ChunkSizes
+    wants_files: bool = True
 
 
 class JobFile(NamedTuple):
@@ -102,19 +106,27 @@ class JobFile(NamedTuple):
         return f"{self.folder}/{self.name}" if self.folder else self.name
 
 
+# The fields of a JobFile: as a bare tuple it is made and sent to another process in a fraction of the time.
+JobRow = tuple[int, str, str, int, bool]
+
+
 class Job(NamedTuple):
     """A piece of work: files of one root, to the destinations with these numbers, by one path."""
 
     setup: JobSetup
     root: int
     strategy: Strategy
-    files: tuple[JobFile, ...]
+    rows: tuple[JobRow, ...]
     targets: tuple[int, ...]
 
+    def files(self) -> list[JobFile]:
+        """Its files."""
+        return [JobFile._make(row) for row in self.rows]
+
     @property
-    def bytes(self) -> int:
-        """Of all its files."""
-        return sum(file.size for file in self.files)
+    def size(self) -> int:
+        """Bytes of all its files."""
+        return sum([row[3] for row in self.rows])
 
 
 class Outcome(NamedTuple):
@@ -145,11 +157,28 @@ class FileReport(NamedTuple):
     outcomes: tuple[Outcome, ...]
 
 
+class Settled(NamedTuple):
+    """Files of a job that ended alike on one destination.
+
+    Attributes:
+        outcome: how.
+        files: how many.
+        size: of all of them, in bytes.
+        line: what the record of the destination is to be told of them; empty when nothing.
+    """
+
+    outcome: Outcome
+    files: int
+    size: int
+    line: bytes
+
+
 class JobReport(NamedTuple):
     """What came of a job.
 
     Attributes:
-        files: one report each, in the order of the job.
+        settled: what became of its files, those that ended alike together.
+        files: one report for each file, in the order of the job, where that is wanted.
         notices: warnings and errors, in the order in which they came.
         dead: destinations that are of no use any more, each with the reason.
         source_gone: why the source is of no use any more, or None.
@@ -157,7 +186,8 @@ class JobReport(NamedTuple):
         is_counted: whether the progress of its bytes has been told already.
     """
 
-    files: tuple[FileReport, ...]
+    settled: tuple[Settled, ...]
+    files: tuple[FileReport, ...] = ()
     notices: tuple[ErrorEvent | WarningEvent, ...] = ()
     dead: tuple[tuple[int, Notice], ...] = ()
     source_gone: Notice | None = None

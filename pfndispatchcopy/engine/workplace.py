@@ -24,6 +24,7 @@ from pfndispatchcopy.engine.jobs import (
     JobReport,
     JobSetup,
     Outcome,
+    Settled,
 )
 from pfndispatchcopy.engine.lanes import OperationWatch, Supervisor
 from pfndispatchcopy.engine.source import BandwidthLimit, SourceFile, SourceName
@@ -32,6 +33,7 @@ from pfndispatchcopy.events import ErrorEvent, Event, Observer, PartialEvent, Wa
 from pfndispatchcopy.fileio import native_system
 from pfndispatchcopy.fileio.folders import DestinationFolder, OpenFolders, Subfolder
 from pfndispatchcopy.fileio.system import FolderHandle, System
+from pfndispatchcopy.journal import Proof, encode_records
 from pfndispatchcopy.model import (
     DestinationResult,
     Notice,
@@ -47,6 +49,7 @@ from pfndispatchcopy.progress import FileProgress, ProgressTracker
 __all__ = ["Workplace", "cancel_everything", "execute"]
 
 _TURN_POLL_S = 0.1
+_REMEMBERED = frozenset({State.VERIFIED, State.COPIED, State.IDENTICAL})
 
 _workplaces: dict[str, "Workplace"] = {}
 _cancel = threading.Event()
@@ -210,6 +213,7 @@ class _Work:
         self.crew = crew
         self.system = place.system
         self.cancel = place.cancel
+        self._files = job.files()
         self._alive = list(job.targets)
         self._dead: dict[int, Notice] = {}
         self.source_gone: Notice | None = None
@@ -220,7 +224,7 @@ class _Work:
 
     def copy_batch(self) -> JobReport:
         """Copy all files in one loop; without a destination that hangs, once more what is not done yet."""
-        files = list(self.job.files)
+        files = self._files
         left: dict[JobFile, set[int]] = {}
         is_first = True
         while files and self._alive and self.source_gone is None:
@@ -334,7 +338,7 @@ class _Work:
 
     def copy_files(self) -> JobReport:
         """Copy the files one after another, each to all destinations at once."""
-        for file in self.job.files:
+        for file in self._files:
             if self._alive and self.source_gone is None and not self.cancel.is_set():
                 self._merge(self._copy_one(file, self._alive, self.job.strategy))
         return self._report(is_counted=True)
@@ -376,19 +380,49 @@ class _Work:
 
     def _report(self, *, is_counted: bool) -> JobReport:
         reports = []
-        for file in self.job.files:
+        for file in self._files:
             report = self._reports.get(file.number) or FileReport(file.number, file.size, 0, (), ())
             told = {outcome.number for outcome in report.outcomes}
             missing = tuple(self._untouched(number) for number in self.job.targets if number not in told)
             reports.append(report._replace(outcomes=report.outcomes + missing) if missing else report)
         return JobReport(
-            tuple(reports),
+            tuple(self._settle(reports)),
+            tuple(reports) if self.setup.wants_files else (),
             tuple(self.notices),
             tuple(self._dead.items()),
             self.source_gone,
             self.crew.supervisor.has_given_up,
             is_counted,
         )
+
+    def _settle(self, reports: Sequence[FileReport]) -> Iterator[Settled]:
+        """Put together what ended alike: of thousands of good files, there is one outcome for each destination."""
+        alike: dict[int, tuple[Outcome, list[FileReport]]] = {}
+        for report in reports:
+            for outcome in report.outcomes:
+                alike.setdefault(id(outcome), (outcome, []))[1].append(report)
+        lines: dict[tuple[object, ...], bytes] = {}  # most destinations are told the same
+        for outcome, files in alike.values():
+            line = b""
+            if outcome.state in _REMEMBERED and outcome.error is None:
+                told = (outcome.state, outcome.read_back, outcome.name, *[file.number for file in files])
+                known = lines.get(told)
+                line = lines[told] = self._line(outcome, files) if known is None else known
+            yield Settled(outcome, len(files), sum([file.size for file in files]), line)
+
+    def _line(self, outcome: Outcome, files: Sequence[FileReport]) -> bytes:
+        """What a record is told of files that are durable; links, which have no digests, are not in it."""
+        prefix = self.setup.sources[self.job.root].prefix
+        top = f"{prefix}/" if prefix else ""
+        paths = {file.number: f"{top}{file.path}" for file in self._files}
+        records = [
+            (paths[number], size, mtime_ns, digests, outcome.name)
+            for number, size, mtime_ns, digests, _ in files
+            if digests
+        ]
+        if not records:
+            return b""
+        return encode_records(Proof(outcome.state, outcome.read_back, self.setup.digests.asked), records)
 
     def _untouched(self, number: int) -> Outcome:
         reason = self._dead.get(number) or self.source_gone

@@ -220,6 +220,10 @@ class System:
         """Set a file's position to its beginning."""
         os.lseek(fd, 0, os.SEEK_SET)
 
+    def length(self, fd: int) -> int:
+        """Length of an open file in bytes; its position is then at the end."""
+        return os.lseek(fd, 0, os.SEEK_END)
+
     def flush(self, fd: int) -> None:
         """Force a file to stable storage. An error is final: it is reported once and must not be asked again."""
         os.fsync(fd)

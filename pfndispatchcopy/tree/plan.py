@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from pfndispatchcopy.engine.batch import LARGEST_SMALL_FILE
 from pfndispatchcopy.engine.crew import ChunkSizes, Digests
-from pfndispatchcopy.engine.jobs import Job, JobFile, JobSetup
+from pfndispatchcopy.engine.jobs import Job, JobRow, JobSetup
 from pfndispatchcopy.errors import RefusedError
 from pfndispatchcopy.events import PlanEvent
 from pfndispatchcopy.fileio.storage import Storage, StorageKind
@@ -36,6 +36,9 @@ _BATCH_FILES = 200
 _BATCH_BYTES = 64 << 20
 # From so many small files on, starting processes for them is worth it.
 _FILES_WORTH_PROCESSES = 400
+# Names that are shorter fit on every file system; only longer ones are looked at.
+_LEAST_LONGEST_NAME = 140
+_MOST_BYTES_OF_A_CHARACTER = 4
 
 
 class FoundSource(NamedTuple):
@@ -142,8 +145,9 @@ def make_tree_plan(
     _require_names(tree, destinations)
     _require_room(tree, destinations, needed)
     count = len(destinations)
+    largest_small = LARGEST_SMALL_FILE if _has_batches(options) else -1
     sizes_of = [file.size for file in tree.files]
-    large = [size for size in sizes_of if not _is_small(size, options)]
+    large = [size for size in sizes_of if size > largest_small]
     strategies = {_strategy_of(size, count, options) for size in large}
     if len(large) < len(sizes_of) or not sizes_of:
         strategies.add(Strategy.BATCH)
@@ -169,9 +173,9 @@ def make_tree_plan(
     return TreePlan(event, sizes, digests, jobs, processes, tuple(_warnings(tree, destinations)))
 
 
-def _is_small(size: int, options: CopyOptions) -> bool:
-    """Whether a file goes into a batch."""
-    return options.strategy in (Strategy.AUTO, Strategy.BATCH) and size <= LARGEST_SMALL_FILE
+def _has_batches(options: CopyOptions) -> bool:
+    """Whether small files go into batches."""
+    return options.strategy in (Strategy.AUTO, Strategy.BATCH)
 
 
 def _strategy_of(size: int, count: int, options: CopyOptions) -> Strategy:
@@ -317,8 +321,9 @@ def _require_mounts(destinations: Sequence[FoundDestination]) -> None:
 
 
 def _require_names(tree: Tree, destinations: Sequence[FoundDestination]) -> None:
-    names = [(len(os.fsencode(file.name)), number) for number, file in enumerate(tree.files)]
-    longest, number = max(names, default=(0, 0))
+    if max([len(file.name) for file in tree.files], default=0) * _MOST_BYTES_OF_A_CHARACTER <= _LEAST_LONGEST_NAME:
+        return
+    longest, number = max((len(os.fsencode(file.name)), number) for number, file in enumerate(tree.files))
     for each in destinations:
         if each.longest_name is not None and longest > each.longest_name:
             path = tree.path_of(tree.files[number])
@@ -406,25 +411,28 @@ def make_jobs(tree: Tree, setup: JobSetup, missing: Mapping[int, tuple[int, ...]
             it goes to all of them, and so do all files when it is None.
     """
     everywhere = tuple(target.number for target in setup.targets)
-    batch: list[JobFile] = []
+    largest_small = LARGEST_SMALL_FILE if _has_batches(setup.options) else -1
+    folders = tree.folders
+    batch: list[JobRow] = []
     batch_of: tuple[int, tuple[int, ...]] = (-1, ())
     batch_bytes = 0
     for number, file in enumerate(tree.files):
         targets = everywhere if missing is None else missing.get(number, everywhere)
         if not targets:
             continue
-        root, folder = tree.folders[file.folder]
-        job_file = JobFile(number, folder, file.name, file.size, file.is_link)
-        if not (file.is_link or _is_small(file.size, setup.options)):
-            strategy = _strategy_of(file.size, len(targets), setup.options)
-            yield Job(setup, root, strategy, (job_file,), targets)
+        place, name, size, is_link = file
+        root, folder = folders[place]
+        row = (number, folder, name, size, is_link)
+        if size > largest_small and not is_link:
+            strategy = _strategy_of(size, len(targets), setup.options)
+            yield Job(setup, root, strategy, (row,), targets)
             continue
-        is_full = len(batch) >= _BATCH_FILES or batch_bytes + file.size > _BATCH_BYTES
+        is_full = len(batch) >= _BATCH_FILES or batch_bytes + size > _BATCH_BYTES
         if batch and (is_full or batch_of != (root, targets)):
             yield Job(setup, batch_of[0], Strategy.BATCH, tuple(batch), batch_of[1])
             batch, batch_bytes = [], 0
         batch_of = (root, targets)
-        batch.append(job_file)
-        batch_bytes += file.size
+        batch.append(row)
+        batch_bytes += size
     if batch:
         yield Job(setup, batch_of[0], Strategy.BATCH, tuple(batch), batch_of[1])

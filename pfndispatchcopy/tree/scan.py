@@ -21,6 +21,8 @@ from pfndispatchcopy.selection import Selection
 
 __all__ = ["LeftOut", "SourceRoot", "Tree", "TreeFile", "TreeFolder", "scan", "split_list"]
 
+# A file has holes when so many bytes of it are nowhere; fewer are the rounding of small files.
+_LEAST_HOLE = 4096
 # Folders that are kept open at once while a tree is walked.
 _OPEN_FOLDERS = 128
 
@@ -227,7 +229,7 @@ class _Walk:
                 if stat.S_ISLNK(status.st_mode) and not is_followed:
                     self._link(above, path, name)
                 else:
-                    self._file(above, path, name, is_followed=is_followed)
+                    self._file(folder, above, path, name, is_followed=is_followed)
 
     def list_all(self, top: str, *, parent_is_out: bool) -> None:
         """List a folder and everything below it."""
@@ -271,7 +273,7 @@ class _Walk:
         for _, name, is_link in files:
             below = f"{path}/{name}" if path else name
             if not is_link:
-                self._file(path, below, name)
+                self._file(folder, path, below, name)
             elif self._symlinks is Symlinks.COPY:
                 self._link(path, below, name)
             elif self._symlinks is Symlinks.SKIP:
@@ -287,7 +289,7 @@ class _Walk:
             folder = self._open(path)
             status = self._system.followed_status_of_name(folder, name)
             if not stat.S_ISDIR(status.st_mode):
-                self._file(path, below, name, is_followed=True)
+                self._file(folder, path, below, name, is_followed=True)
                 return
             identity = Identity(status.st_dev, status.st_ino)
             if any(self._open(above).identity == identity for above in _ways_up(path)):
@@ -311,22 +313,23 @@ class _Walk:
             self._tree.folders.append(TreeFolder(self._root, path))
         return number
 
-    def _file(self, path: str, below: str, name: str, *, is_followed: bool = False) -> None:
+    def _file(self, folder: FolderHandle, path: str, below: str, name: str, *, is_followed: bool = False) -> None:
         look = self._system.followed_status_of_name if is_followed else self._system.status_of_name
         try:
-            status = look(self._open(path), name)
+            status = look(folder, name)
         except OSError as error:
             self._fail(below, "look at", error)
             return
         if not stat.S_ISREG(status.st_mode):
             self._leave_out(below, _kind_in_words(status.st_mode))
             return
-        tree = self._tree
-        tree.files.append(TreeFile(self._number(path), name, status.st_size))
-        tree.bytes += status.st_size
+        tree, size = self._tree, status.st_size
+        number = self._numbers.get(path)
+        tree.files.append(TreeFile(self._number(path) if number is None else number, name, size))
+        tree.bytes += size
         if status.st_nlink > 1:
             self._seen[Identity(status.st_dev, status.st_ino)] += 1
-        if getattr(status, "st_blocks", status.st_size) * 512 < status.st_size - 4096:
+        if size > _LEAST_HOLE and getattr(status, "st_blocks", size) * 512 < size - _LEAST_HOLE:
             tree.sparse += 1
 
     def _link(self, path: str, below: str, name: str) -> None:

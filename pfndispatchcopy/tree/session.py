@@ -13,16 +13,16 @@ from contextlib import suppress
 from functools import partial
 from time import monotonic
 
-from pfndispatchcopy.engine.jobs import FileReport, Job, JobReport, JobSetup, Outcome, TreeSource, TreeTarget
+from pfndispatchcopy.engine.jobs import FileReport, Job, JobReport, JobSetup, Outcome, Settled, TreeSource, TreeTarget
 from pfndispatchcopy.engine.lanes import TICK_S, Lane, Supervisor, Task
 from pfndispatchcopy.engine.source import BandwidthLimit
 from pfndispatchcopy.engine.workplace import Workplace, execute
 from pfndispatchcopy.errors import OperationCancelledError, RefusedError, StalledError, UsageError
 from pfndispatchcopy.events import ErrorEvent, FileEvent, LeftOutEvent, Observer, WarningEvent
-from pfndispatchcopy.executors import ForkedExecutor, Nursery
+from pfndispatchcopy.executors import ForkedExecutor
 from pfndispatchcopy.fileio.folders import OpenFolders
 from pfndispatchcopy.fileio.system import FolderHandle, System
-from pfndispatchcopy.journal import Journal, Proof, Record, encode_records
+from pfndispatchcopy.journal import Journal
 from pfndispatchcopy.model import (
     DestinationResult,
     Notice,
@@ -36,6 +36,7 @@ from pfndispatchcopy.model import (
     VerifySource,
 )
 from pfndispatchcopy.notices import errno_name, failure_notice, reason_of
+from pfndispatchcopy.nursery import Nursery
 from pfndispatchcopy.options import CopyOptions
 from pfndispatchcopy.places import Place, Places, same_destination
 from pfndispatchcopy.plan import fold
@@ -44,7 +45,7 @@ from pfndispatchcopy.progress import ProgressTracker
 from pfndispatchcopy.selection import SYSTEM_PATTERNS, Selection
 from pfndispatchcopy.session import require_usable
 from pfndispatchcopy.tree.finish import finish_folders, prove_sources
-from pfndispatchcopy.tree.places import TreePlace, Undertaking, path_on_destination
+from pfndispatchcopy.tree.places import TreePlace, Undertaking
 from pfndispatchcopy.tree.plan import FoundSource, Machine, TreePlan, make_jobs, make_tree_plan
 from pfndispatchcopy.tree.preflight import examine_destination, examine_source, survey
 from pfndispatchcopy.tree.scan import Tree, scan, split_list
@@ -56,7 +57,8 @@ _DESCRIPTORS_EACH = 300
 _DESCRIPTORS_BESIDE = 200
 # Lines of a record that may be on their way to each destination, before jobs wait for them.
 _RECORDS_AHEAD = 8
-_REMEMBERED = frozenset({State.VERIFIED, State.COPIED, State.IDENTICAL})
+# What a file system refuses for one file, it refuses for ten thousand.
+_SAID_ONCE = frozenset({"preserve", "flush the folder"})
 
 
 class TreeOffload:
@@ -419,6 +421,7 @@ class TreeOffload:
             options=self._options,
             digests=plan.digests,
             sizes=plan.sizes,
+            wants_files=self._tells_files or self._options.verify_source is VerifySource.AFTER_ALL,
         )
 
     def _missing(self) -> dict[int, tuple[int, ...]]:
@@ -508,7 +511,7 @@ class TreeOffload:
         notice = failure_notice(error, path=job.setup.sources[job.root].label, operation="copy")
         self._observer(ErrorEvent(notice))
         for number in job.targets:
-            self._places.all[number].tally.add(Outcome(number, State.FAILED, error=notice), len(job.files), job.bytes)
+            self._places.all[number].tally.add(Outcome(number, State.FAILED, error=notice), len(job.rows), job.size)
 
     def _skip(self, job: Job) -> None:
         for number in job.targets:
@@ -518,7 +521,7 @@ class TreeOffload:
         """Files that are not copied any more, to one destination."""
         reason = place.failure or self._source_gone
         state = State.FAILED if reason is not None else State.CANCELLED
-        place.tally.add(Outcome(place.number, state, error=reason), len(job.files), job.bytes)
+        place.tally.add(Outcome(place.number, state, error=reason), len(job.rows), job.size)
 
     # -- what comes back ----------------------------------------------------------------------------------
 
@@ -534,17 +537,13 @@ class TreeOffload:
                 self._bury(place)
         if report.source_gone is not None and self._source_gone is None:
             self._source_gone = report.source_gone
-        # Files that ended alike share one outcome: what is done for each of thousands is done once here.
-        alike: dict[int, tuple[Outcome, list[FileReport]]] = {}
-        for file in report.files:
-            for outcome in file.outcomes:
-                alike.setdefault(id(outcome), (outcome, []))[1].append(file)
-        for outcome, files in alike.values():
-            self._places.all[outcome.number].tally.add(outcome, len(files), sum(file.size for file in files))
+        for settled in report.settled:
+            self._places.all[settled.outcome.number].tally.add(settled.outcome, settled.files, settled.size)
         if not report.is_counted:
+            size = job.size
             for number in job.targets:
-                self._count(self._places.all[number], job.bytes)
-        self._remember(list(alike.values()))
+                self._count(self._places.all[number], size)
+        self._remember(report.settled)
         for file in report.files:
             if self._options.verify_source is VerifySource.AFTER_ALL and file.digests:
                 self._digests[file.number] = file.digests[0]
@@ -578,11 +577,11 @@ class TreeOffload:
         self._tracker.leave(place.number, str(State.FAILED), failed=True)
 
     def _tell(self, event: ErrorEvent | WarningEvent) -> None:
-        """Pass on an error; of warnings of one kind, the first."""
-        if isinstance(event, ErrorEvent):
+        """Pass on what happened; where every file would say the same of its file system, only the first."""
+        notice = event.notice
+        if isinstance(event, ErrorEvent) or notice.operation not in _SAID_ONCE:
             self._observer(event)
             return
-        notice = event.notice
         kind = (notice.destination or "", notice.operation, notice.message.replace(printable(notice.path), "", 1))
         self._told_kinds[kind] += 1
         if self._told_kinds[kind] == 1:
@@ -600,27 +599,15 @@ class TreeOffload:
         message = printable(f"{place.label}: {text}")
         self._observer(WarningEvent(Notice(message, place.label, operation, None, place.label)))
 
-    def _remember(self, alike: Sequence[tuple[Outcome, list[FileReport]]]) -> None:
+    def _remember(self, all_settled: Sequence[Settled]) -> None:
         """Write into each destination's record what is durable there, while the next jobs go on."""
-        lines: dict[tuple[object, ...], bytes] = {}  # most destinations are told the same
-        for outcome, files in alike:
-            place = self._places.all[outcome.number]
-            journal = place.journal
-            if journal is None or not place.is_alive or outcome.state not in _REMEMBERED or outcome.error is not None:
-                continue
-            told = (outcome.state, outcome.read_back, outcome.name, tuple(file.number for file in files))
-            line = lines.get(told)
-            if line is None:
-                records = [self._record(file, outcome.name) for file in files if file.digests]
-                proof = Proof(outcome.state, outcome.read_back, self._options.hashes)
-                line = lines[told] = encode_records(proof, records)
-            write = partial(_append, place, journal, line, len(files))
-            self._writing[self._places.lanes[place.number].submit(write, place.watch)] = place
+        for settled in all_settled:
+            place = self._places.all[settled.outcome.number]
+            if place.journal is not None and place.is_alive and settled.line:
+                write = partial(_append, place, place.journal, settled.line, settled.files)
+                self._writing[self._places.lanes[place.number].submit(write, place.watch)] = place
         if len(self._writing) > _RECORDS_AHEAD * len(self._places.all):
             self._wait_for_records()
-
-    def _record(self, file: FileReport, name: str) -> Record:
-        return Record(path_on_destination(self._tree, file.number), file.size, file.mtime_ns, file.digests, name)
 
     def _wait_for_records(self) -> None:
         """Wait until what is to be remembered is written; where that fails, go on without a record."""

@@ -17,7 +17,7 @@ _FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"errors"}),
     frozenset({"model", "printable", "notices", "selection"}),
     frozenset({"hashing", "options", "events", "progress", "config", "fileio"}),
-    frozenset({"engine", "executors", "journal", "workers"}),
+    frozenset({"engine", "executors", "journal", "nursery", "workers"}),
     frozenset({"plan", "preflight", "places", "session"}),
     frozenset({"tree"}),
     frozenset({"offload", "api"}),
@@ -37,6 +37,7 @@ _ROOMS_WITH_THREADING = {
     "engine.workplace",
     "engine.writers",
     "executors",
+    "nursery",
     "progress",
     "session",
 }
@@ -162,7 +163,7 @@ def test_no_module_imports_itself_by_a_detour() -> None:
         ("argparse", {"cli.arguments"}),
         ("json", {"cli.front", "cli.jsonlines", "journal"}),
         ("subprocess", {"cli.front"}),
-        ("signal", {"cli.front", "cli.processes", "executors"}),
+        ("signal", {"cli.front", "cli.processes", "nursery"}),
         ("syslog", {"cli.record"}),
         ("resource", {"fileio.system"}),
         ("fcntl", {"fileio.darwin", "fileio.system"}),
@@ -202,7 +203,7 @@ def test_only_the_command_prints(name: str) -> None:
 
 def test_command_ends_the_process_and_nobody_else_does() -> None:
     ending = {name for name in _MODULES if set(_calls(name)) & {"sys.exit", "os._exit", "os.abort", "exit"}}
-    assert {_room(name) for name in ending} == {"cli", "executors"}  # and its processes themselves
+    assert {_room(name) for name in ending} == {"cli", "nursery"}  # and its processes themselves
 
 
 def test_threads_and_locks_are_made_in_few_rooms() -> None:
@@ -237,9 +238,11 @@ _HARMLESS_OS_CALLS = {
 }
 
 
-@pytest.mark.parametrize(
-    "name", sorted(name for name in _MODULES if name != "executors" and 3 <= _floor_or_none(name) <= 6)
-)
+# These two are about processes, and touch pipes alone.
+_WITHOUT_FILES = {"executors", "nursery"}
+
+
+@pytest.mark.parametrize("name", sorted({name for name in _MODULES if 3 <= _floor_or_none(name) <= 6} - _WITHOUT_FILES))
 def test_engine_and_session_touch_files_only_through_the_system(name: str) -> None:
     calls = {call for call in _calls(name) if call.startswith(("os.", "shutil.")) or call == "open"}
     assert calls <= _HARMLESS_OS_CALLS
