@@ -172,11 +172,29 @@ class Places(Generic[_PlaceT]):
             errno=failures[0].errno,
         )
 
+    def remove_made(self, is_unwanted: Callable[[_PlaceT], bool]) -> None:
+        """Remove the folders that were made for nothing, after everything is closed.
+
+        One destination after the other, the latest first: what one has made may be below what another one has.
+        """
+        for place in reversed(self.all):
+            folder = place.folder
+            if not self.lanes or folder is None or not is_unwanted(place):
+                continue
+            lane = self.lanes[place.number]
+            if not lane.is_given_up and not place.watch.is_busy:
+                self._supervisor.wait([lane.submit(partial(_remove_made, place, folder), place.watch)])
+
     def tell_failures(self) -> None:
         """Tell of the places that take no part."""
         for place in self.all:
             if place.failure is not None:
                 self._observer(ErrorEvent(place.failure))
+
+
+def _remove_made(place: Place, folder: "DestinationFolder") -> None:
+    with place.watch("remove the folder"):
+        folder.remove_made()
 
 
 def no_room_for(count: int, error: BaseException) -> RefusedError:

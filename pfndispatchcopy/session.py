@@ -414,7 +414,7 @@ class Offload:
                     place.lock.release()
                     self._observer(PartialEvent(os.path.join(place.lock.folder.path, place.lock.name), exists=False))
                 if place.folder is not None:
-                    place.folder.close(remove_made=place.label not in complete)
+                    place.folder.close()
 
         def close_source() -> None:
             assert self._source is not None
@@ -434,6 +434,7 @@ class Offload:
                 tasks.append(self._source_lane.submit(close_source, self._source.watch))
             # A lane that was given up does it when it comes back, which nobody waits for.
             self._supervisor.wait([task for task in tasks if not task.lane.is_given_up])
+            self._places.remove_made(lambda place: place.label not in complete)
         self._supervisor.close()
 
 

@@ -400,6 +400,8 @@ def _files_from(values: Mapping[str, Any]) -> tuple[bytes, bool] | None:
         return None
     try:
         if path == STANDARD_INPUT:
+            if sys.stdin is None:
+                raise UsageError("--files-from -: standard input is closed")
             return sys.stdin.buffer.read(), values.get("nul", False)
         with open(path, "rb") as file:
             return file.read(), values.get("nul", False)

@@ -189,6 +189,8 @@ class _Front:
         self._signals += 1
         if self._signals == 1:
             self._worker.send(bytes([number]))
+            if self._progress is not None and hasattr(self._progress, "clear"):
+                self._progress.clear()
             if not self._request.quiet:
                 self._err.write(
                     f"{PROGRAM}: {signal.Signals(number).name}: stopping at the next chunk; once more stops at once\n"

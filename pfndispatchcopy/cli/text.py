@@ -99,11 +99,14 @@ class TextLines:
             return
         left_out = f", {fields['left_out']} left out" if fields["left_out"] else ""
         for each in fields["destinations"]:
-            failed = f", {each['files_failed']} failed" if each["files_failed"] else ""
+            word = "not copied" if each["state"] == State.CANCELLED else "failed"
+            failed = f", {each['files_failed']} {word}" if each["files_failed"] else ""
             self._out.write(
                 f"{printable(exact_path(each))}: {each['state']}, {_files(each['files_ok'])}{failed},"
                 f" {each['bytes']} bytes, {each['speed_mb_sec']:.1f} MB/s{left_out}\n"
             )
+        if any(each["state"] == State.CANCELLED for each in fields["destinations"]):
+            self._err.write(f"{PROGRAM}: what is complete is remembered: run the same command again to go on\n")
 
     def _summary(self, fields: dict[str, Any]) -> None:
         if self._is_tree and "left_out" in fields and not self._request.dry_run:

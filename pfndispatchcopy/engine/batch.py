@@ -52,7 +52,7 @@ from pfndispatchcopy.notices import errno_name, failure_notice, reason_of
 from pfndispatchcopy.options import CopyOptions
 from pfndispatchcopy.printable import printable
 
-__all__ = ["LARGEST_SMALL_FILE", "Batch", "BatchTarget", "Pulse"]
+__all__ = ["LARGEST_SMALL_FILE", "Batch", "BatchTarget", "Pulse", "buffer_size"]
 
 # A file up to this size is held whole in memory by the batch path.
 LARGEST_SMALL_FILE = 4 << 20
@@ -65,10 +65,16 @@ _OPEN_FOLDERS = 64
 # So many failing calls one after another, and a destination is given up.
 _PATIENCE = 10
 _EMPTY_WRITES_TOLERATED = 3
+_PAGE = 4096
 _SOURCE = -1
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL
 # Status of a source, and the extended attributes that are to be kept.
 _Found = tuple[os.stat_result, tuple[tuple[str, bytes], ...]]
+
+
+def buffer_size(largest_small: int) -> int:
+    """Bytes of memory of a batch: one byte more than the largest file shows that a file has grown."""
+    return largest_small + _PAGE
 
 
 class Pulse:
@@ -207,6 +213,7 @@ class Batch:
         options: how to copy.
         algorithms: digests to take: those asked for, and the one to compare by.
         comparison: the one to compare by.
+        largest_small: bytes of the largest file that is taken.
         limit: keeps the reading slow where that is wished.
         cancel: stops before the next file.
         pulse: shows that the loop goes on.
@@ -229,6 +236,7 @@ class Batch:
         *,
         algorithms: tuple[str, ...],
         comparison: str,
+        largest_small: int,
         limit: BandwidthLimit,
         cancel: threading.Event,
         pulse: Pulse,
@@ -252,7 +260,8 @@ class Batch:
         self._verifies = options.verify is Verify.DESTINATION
         self._keeps_xattrs = Preserve.XATTR in options.preserve
         self._is_plain = options.preserve >= {Preserve.MODE, Preserve.TIMES} and Preserve.OWNER not in options.preserve
-        self._buffer = page_aligned_buffer(LARGEST_SMALL_FILE + 4096)
+        self._largest_small = largest_small
+        self._buffer = page_aligned_buffer(buffer_size(largest_small))
 
     def run(self, files: Sequence[JobFile]) -> None:
         """Copy *files*, group by group."""
@@ -466,7 +475,7 @@ class Batch:
             if not stat.S_ISREG(before.st_mode):
                 raise SourceChangedError("the source is no regular file any more")
             size = before.st_size
-            if size > LARGEST_SMALL_FILE:
+            if size > self._largest_small:
                 return None
             self._at(_SOURCE, "read")
             count = 0

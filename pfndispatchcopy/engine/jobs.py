@@ -79,6 +79,7 @@ class JobSetup(NamedTuple):
         options: how to copy.
         digests: to take.
         sizes: of the memory of one job that copies a large file.
+        largest_small: bytes of the largest file that a batch may hold in memory.
         wants_files: whether a report of each file is wanted, and not only what they come to together.
     """
 
@@ -88,6 +89,7 @@ class JobSetup(NamedTuple):
     options: CopyOptions
     digests: Digests
     sizes: ChunkSizes
+    largest_small: int
     wants_files: bool = True
 
 

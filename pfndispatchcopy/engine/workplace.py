@@ -298,6 +298,7 @@ class _Work:
             options,
             algorithms=tuple(dict.fromkeys([*digests.asked, digests.comparison])),
             comparison=digests.comparison,
+            largest_small=self.setup.largest_small,
             limit=place.limit,
             cancel=self.cancel,
             pulse=pulse,

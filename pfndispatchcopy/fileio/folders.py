@@ -142,7 +142,11 @@ class DestinationFolder:
         with suppress(OSError):
             self._system.close_folder(self.handle)
         if remove_made:
-            _remove_folders(self._system, list(self._made))
+            self.remove_made()
+
+    def remove_made(self) -> None:
+        """Remove the folders that were made for it, as far as they are empty."""
+        _remove_folders(self._system, list(self._made))
 
 
 class OpenFolders:

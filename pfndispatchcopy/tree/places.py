@@ -230,7 +230,7 @@ class TreePlace(Place):
             for lock in self._locks:
                 lock.release()
             if self.folder is not None:
-                self.folder.close(remove_made=not self.tally.files_ok and not is_finished)
+                self.folder.close()
 
 
 def _is_enough(proof: Proof, options: CopyOptions) -> bool:

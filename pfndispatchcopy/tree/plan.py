@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from pfndispatchcopy.engine.batch import LARGEST_SMALL_FILE
+from pfndispatchcopy.engine.batch import LARGEST_SMALL_FILE, buffer_size
 from pfndispatchcopy.engine.crew import ChunkSizes, Digests
 from pfndispatchcopy.engine.jobs import Job, JobRow, JobSetup
 from pfndispatchcopy.errors import RefusedError
@@ -103,6 +103,7 @@ class TreePlan(NamedTuple):
     Attributes:
         event: to tell of it.
         sizes: memory of one job.
+        largest_small: bytes of the largest file that goes into a batch; -1 where there are none.
         digests: to take.
         jobs: how many at once.
         batch_processes: processes for batches; 0 when they run in this one.
@@ -111,6 +112,7 @@ class TreePlan(NamedTuple):
 
     event: PlanEvent
     sizes: ChunkSizes
+    largest_small: int
     digests: Digests
     jobs: Jobs
     batch_processes: int
@@ -145,14 +147,13 @@ def make_tree_plan(
     _require_names(tree, destinations)
     _require_room(tree, destinations, needed)
     count = len(destinations)
-    largest_small = LARGEST_SMALL_FILE if _has_batches(options) else -1
     sizes_of = [file.size for file in tree.files]
+    jobs, sizes, largest_small = _choose_jobs(max(sizes_of, default=0), sources, destinations, options, machine)
     large = [size for size in sizes_of if size > largest_small]
     strategies = {_strategy_of(size, count, options) for size in large}
     if len(large) < len(sizes_of) or not sizes_of:
         strategies.add(Strategy.BATCH)
-    jobs, sizes = _choose_jobs(max(large, default=0), sources, destinations, options, machine)
-    bound = jobs.at_once * max(memory_of(sizes, count, options), LARGEST_SMALL_FILE)
+    bound = jobs.at_once * max(memory_of(sizes, count, options), buffer_size(largest_small))
     require_memory(bound, machine.available_memory)
     small_count = len(sizes_of) - len(large)
     processes = jobs.at_once if _pays_processes(small_count, jobs, options, machine) else 0
@@ -170,7 +171,16 @@ def make_tree_plan(
         is_tree=True,
     )
     digests = Digests(options.hashes, comparison_name(options.hashes))
-    return TreePlan(event, sizes, digests, jobs, processes, tuple(_warnings(tree, destinations)))
+    return TreePlan(event, sizes, largest_small, digests, jobs, processes, tuple(_warnings(tree, destinations)))
+
+
+def _largest_small(options: CopyOptions, jobs: int) -> int:
+    """The largest file that goes into a batch, so that the batches of all jobs stay within the limit; -1 for none."""
+    if not _has_batches(options):
+        return -1
+    if options.memory_limit is None:
+        return LARGEST_SMALL_FILE
+    return max(-1, min(LARGEST_SMALL_FILE, options.memory_limit // jobs - buffer_size(0)))
 
 
 def _has_batches(options: CopyOptions) -> bool:
@@ -189,8 +199,12 @@ def _choose_jobs(
     destinations: Sequence[FoundDestination],
     options: CopyOptions,
     machine: Machine,
-) -> tuple[Jobs, ChunkSizes]:
-    """How many jobs, and the memory of each, so that all of them together stay within the bound."""
+) -> tuple[Jobs, ChunkSizes, int]:
+    """How many jobs, and the memory of each, so that all of them together stay within the bound.
+
+    Returns:
+        The jobs, how a large file uses its memory, and the largest file that a batch may hold.
+    """
     count = len(destinations)
     strategy = _strategy_of(largest, count, options)
     storages = [*(each.storage.kind for each in sources), *(each.storage.kind for each in destinations)]
@@ -212,9 +226,9 @@ def _choose_jobs(
         storages=storages,
         available=machine.available_memory,
         limit=options.memory_limit,
-        bytes_each=max(memory_of(sizes, count, options), LARGEST_SMALL_FILE),
+        bytes_each=memory_of(sizes, count, options),
     )
-    return jobs, sizes_for(jobs.at_once)
+    return jobs, sizes_for(jobs.at_once), _largest_small(options, jobs.at_once)
 
 
 def _pays_processes(small_count: int, jobs: Jobs, options: CopyOptions, machine: Machine) -> bool:
@@ -411,7 +425,7 @@ def make_jobs(tree: Tree, setup: JobSetup, missing: Mapping[int, tuple[int, ...]
             it goes to all of them, and so do all files when it is None.
     """
     everywhere = tuple(target.number for target in setup.targets)
-    largest_small = LARGEST_SMALL_FILE if _has_batches(setup.options) else -1
+    largest_small = setup.largest_small
     folders = tree.folders
     batch: list[JobRow] = []
     batch_of: tuple[int, tuple[int, ...]] = (-1, ())

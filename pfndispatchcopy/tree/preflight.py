@@ -102,7 +102,7 @@ def examine_destination(system: System, number: int, label: str, roots: Sequence
         label=label,
         path=label,
         anchor=Identity(anchor.st_dev, anchor.st_ino),
-        missing=missing,
+        missing=_normal(missing),
         ways_up=_ways_up(system, anchor_path),
         tops=tops,
         mount=mount,
@@ -111,6 +111,17 @@ def examine_destination(system: System, number: int, label: str, roots: Sequence
         longest_name=system.longest_name(anchor_path),
         is_own_volume=anchor.st_dev != system.root_device(),
     )
+
+
+def _normal(names: Sequence[str]) -> tuple[str, ...]:
+    """Names of folders that are still to be made, without detours: there is no link yet that could change the way."""
+    kept: list[str] = []
+    for name in names:
+        if name == os.pardir and kept:
+            kept.pop()
+        elif name != os.curdir:
+            kept.append(name)
+    return tuple(kept)
 
 
 def _identity_or_none(system: System, label: str, missing: Sequence[str], root: SourceRoot) -> Identity | None:

@@ -160,17 +160,12 @@ class TreeOffload:
             self._list()
             plan = self._plan()
             self._observer(plan.event)
-            for each in self._tree.left_out:
-                if each.is_wished:
-                    self._observer(LeftOutEvent(each.path, each.reason))
-            for notice in plan.warnings:
-                self._observer(WarningEvent(notice))
-            for notice in self._tree.failures:
-                self._observer(ErrorEvent(notice))
             if dry_run:
+                self._tell_of_plan(plan)
                 self._places.tell_failures()
                 return self._result(plan, is_dry=True)
             self._occupy()
+            self._tell_of_plan(plan)
             self._copy(plan)
             self._finish()
             self._is_copied = not self._is_over()
@@ -182,6 +177,16 @@ class TreeOffload:
             raise
         finally:
             self._close(is_complete=is_complete)
+
+    def _tell_of_plan(self, plan: TreePlan) -> None:
+        """What is left out, what a person should know, and what could not be listed."""
+        for each in self._tree.left_out:
+            if each.is_wished:
+                self._observer(LeftOutEvent(each.path, each.reason))
+        for notice in plan.warnings:
+            self._observer(WarningEvent(notice))
+        for notice in self._tree.failures:
+            self._observer(ErrorEvent(notice))
 
     # -- before anything is written -----------------------------------------------------------------------
 
@@ -421,6 +426,7 @@ class TreeOffload:
             options=self._options,
             digests=plan.digests,
             sizes=plan.sizes,
+            largest_small=plan.largest_small,
             wants_files=self._tells_files or self._options.verify_source is VerifySource.AFTER_ALL,
         )
 
@@ -759,6 +765,7 @@ class TreeOffload:
             tasks.append(self._source_lane.submit(close_sources, self._source_watch))
         # A lane that was given up does it when it comes back, which nobody waits for.
         self._supervisor.wait([task for task in tasks if not task.lane.is_given_up])
+        self._places.remove_made(lambda place: not place.tally.files_ok and not is_complete)
         self._supervisor.close()
 
 
