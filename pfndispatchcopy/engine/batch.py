@@ -44,7 +44,6 @@ from pfndispatchcopy.model import (
     ReadBack,
     SourceSnapshot,
     State,
-    Symlinks,
     Verify,
     VerifySource,
 )
@@ -62,8 +61,9 @@ _GROUP_BYTES = 32 << 20
 _GROUP_DESCRIPTORS = 600
 # Folders that are kept open between groups.
 _OPEN_FOLDERS = 64
-# So many failing calls one after another, and a destination is given up.
+# So many of these one after another, and a destination is given up: each may take a sick disk half a minute.
 _PATIENCE = 10
+_SICK = frozenset({"EIO", "EREMOTEIO", "ETIMEDOUT"})
 _EMPTY_WRITES_TOLERATED = 3
 _PAGE = 4096
 _SOURCE = -1
@@ -211,6 +211,7 @@ class Batch:
         source_label: as the caller spelled it.
         targets: the destinations.
         options: how to copy.
+        follow: whether links in the source are followed.
         algorithms: digests to take: those asked for, and the one to compare by.
         comparison: the one to compare by.
         largest_small: bytes of the largest file that is taken.
@@ -234,6 +235,7 @@ class Batch:
         targets: Sequence[BatchTarget],
         options: CopyOptions,
         *,
+        follow: bool,
         algorithms: tuple[str, ...],
         comparison: str,
         largest_small: int,
@@ -248,7 +250,7 @@ class Batch:
         self.is_given_up = False
         self._system = system
         self._source_label = source_label
-        self._follow = options.symlinks is Symlinks.FOLLOW
+        self._follow = follow
         self._folders = OpenFolders(system, source_root, follow=self._follow)
         self.targets = targets
         self._options = options
@@ -645,7 +647,7 @@ class Batch:
             notice = self._notice(target, path, operation, error, aftermath)
         self.notices.append(ErrorEvent(notice))
         read.outcomes[target.number] = Outcome(target.number, state, way, error=notice)
-        target.failures_in_a_row += isinstance(error, OSError)  # a conflict is none of the disk's doing
+        target.failures_in_a_row += notice.errno in _SICK
         if notice.errno in FATAL_FOR_DESTINATION or target.failures_in_a_row >= _PATIENCE:
             target.death = notice
 

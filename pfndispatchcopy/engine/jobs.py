@@ -62,11 +62,13 @@ class TreeSource(NamedTuple):
         label: what to call its folder in messages.
         path: of that folder, absolute.
         prefix: path below a destination that its content goes to.
+        follow: whether links in it are followed.
     """
 
     label: str
     path: str
     prefix: str
+    follow: bool = False
 
 
 class JobSetup(NamedTuple):

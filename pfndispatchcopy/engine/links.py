@@ -4,6 +4,7 @@ import stat
 from contextlib import suppress
 from typing import NamedTuple
 
+from pfndispatchcopy.engine.existing import numbered_names
 from pfndispatchcopy.errors import ConflictError, MismatchError
 from pfndispatchcopy.fileio.names import temporary_name
 from pfndispatchcopy.fileio.system import FolderHandle, System
@@ -59,9 +60,15 @@ def make_link(system: System, folder: FolderHandle, name: str, link: SourceLink,
             return State.IDENTICAL
         if options.on_conflict is Conflict.SKIP:
             return State.SKIPPED
-        if options.on_conflict is not Conflict.OVERWRITE or stat.S_ISDIR(there.st_mode):
+        if options.on_conflict is Conflict.RENAME:
+            free = _free_or_own_name(system, folder, name, link)
+            if free is None:
+                return State.IDENTICAL
+            name = free
+        elif options.on_conflict is not Conflict.OVERWRITE or stat.S_ISDIR(there.st_mode):
             raise ConflictError("something else is there already; it was left as it is")
-        replaces = True
+        else:
+            replaces = True
     temporary = temporary_name(system, name)
     system.make_link(folder, temporary, link.pointed_at)
     try:
@@ -79,6 +86,18 @@ def make_link(system: System, folder: FolderHandle, name: str, link: SourceLink,
         _remove(system, folder, temporary)
         raise
     return State.COPIED
+
+
+def _free_or_own_name(system: System, folder: FolderHandle, wanted: str, link: SourceLink) -> str | None:
+    """The first numbered name that nothing has; None when an earlier run has made the link under one of them."""
+    for name in numbered_names(wanted):
+        try:
+            status = system.status_of_name(folder, name)
+        except FileNotFoundError:
+            return name
+        if stat.S_ISLNK(status.st_mode) and system.read_link(folder, name) == link.pointed_at:
+            return None
+    raise AssertionError("numbers do not end")
 
 
 def _remove(system: System, folder: FolderHandle, name: str) -> None:

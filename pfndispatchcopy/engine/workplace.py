@@ -39,7 +39,6 @@ from pfndispatchcopy.model import (
     Notice,
     State,
     Strategy,
-    Symlinks,
     Verify,
     VerifySource,
 )
@@ -296,6 +295,7 @@ class _Work:
             path,
             targets,
             options,
+            follow=self.setup.sources[self.job.root].follow,
             algorithms=tuple(dict.fromkeys([*digests.asked, digests.comparison])),
             comparison=digests.comparison,
             largest_small=self.setup.largest_small,
@@ -500,8 +500,8 @@ class _OneFile:
         return bool(self._places)
 
     def _open_source(self) -> None:
-        work, file, options = self._work, self._file, self.setup.options
-        follow = options.symlinks is Symlinks.FOLLOW
+        work, file = self._work, self._file
+        follow = self.setup.sources[work.job.root].follow
         with self._source_watch("open"):
             folders = OpenFolders(self.system, work.place.source(work.job.root), follow=follow)
             self._open_folders.append(folders)

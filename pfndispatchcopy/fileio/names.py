@@ -9,7 +9,15 @@ import os
 from pfndispatchcopy.fileio.system import System
 from pfndispatchcopy.hashing import short_key
 
-__all__ = ["is_temporary", "is_temporary_of", "journal_name", "lock_name", "temporary_name", "temporary_stem"]
+__all__ = [
+    "is_record",
+    "is_temporary",
+    "is_temporary_of",
+    "journal_name",
+    "lock_name",
+    "temporary_name",
+    "temporary_stem",
+]
 
 _PREFIX = ".pfn."
 _SUFFIX = ".partial"
@@ -36,10 +44,15 @@ def is_temporary(name: str) -> bool:
     return name.startswith(_PREFIX) and name.endswith(_SUFFIX)
 
 
+def is_record(name: str) -> bool:
+    """Whether *name* is that of the record of an unfinished offload."""
+    return is_temporary(name) and name.endswith(_JOURNAL)
+
+
 def is_temporary_of(name: str, final_name: str) -> bool:
     """Whether *name* is a temporary name that belongs to a file. The record of an offload belongs to none."""
     is_temporary_name = name.startswith(temporary_stem(final_name)) and name.endswith(_SUFFIX)
-    return is_temporary_name and not name.endswith(_JOURNAL)
+    return is_temporary_name and not is_record(name)
 
 
 def temporary_stem(final_name: str) -> str:

@@ -141,6 +141,7 @@ def prove_sources(
         follow: whether links are followed.
     """
     folders = [OpenFolders(system, handle, follow=follow) for handle in sources]
+    is_followed = [follow or root.only is not None for root in tree.roots]
     buffer = page_aligned_buffer(_READ_SIZE)
     try:
         for number, digest in digests.items():
@@ -152,7 +153,9 @@ def prove_sources(
             try:
                 folders[folder.root].trim(_OPEN_FOLDERS, keep=folder.path)
                 with watch("open for the second reading"):
-                    fd = system.open_source_name(folders[folder.root].get(folder.path), file.name, follow=follow)
+                    fd = system.open_source_name(
+                        folders[folder.root].get(folder.path), file.name, follow=is_followed[folder.root]
+                    )
                 try:
                     again = _digest(system, fd, algorithm, buffer, watch)
                 finally:

@@ -206,7 +206,8 @@ class TreePlace(Place):
                 with self.watch("stat"), suppress(OSError):
                     folders.trim(_OPEN_FOLDERS, keep=above)
                     source_folders[root].trim(_OPEN_FOLDERS, keep=folder)
-                    look = system.followed_status_of_name if follow else system.status_of_name
+                    is_followed = follow or tree.roots[root].only is not None
+                    look = system.followed_status_of_name if is_followed else system.status_of_name
                     source = look(source_folders[root].get(folder), name)
                     copy = system.status_of_name(folders.get(above), record.name or name)
                     if source.st_mtime_ns == record.mtime_ns and _is_as_it_was(copy, record):

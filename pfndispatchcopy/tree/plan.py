@@ -21,6 +21,7 @@ from pfndispatchcopy.plan import (
     LARGEST_FILE_OF_FAT,
     choose_sizes,
     choose_strategy,
+    fold,
     memory_of,
     require_memory,
 )
@@ -142,6 +143,7 @@ def make_tree_plan(
         UsageError: the options contradict each other.
     """
     _require_apart(sources, destinations)
+    _require_distinct_tops(tree)
     if options.require_mount:
         _require_mounts(destinations)
     _require_names(tree, destinations)
@@ -261,21 +263,30 @@ def _refusal(message: str, path: str, operation: str, errno: str | None = None) 
 
 def _require_apart(sources: Sequence[FoundSource], destinations: Sequence[FoundDestination]) -> None:
     """Refuse what would copy a tree into itself, or two copies onto each other."""
-    seen: dict[tuple[int, str], FoundSource] = {}
     for number, source in enumerate(sources):
-        top = (source.root.prefix or source.root.only or "").casefold()
-        other = seen.setdefault((0, top), source)
-        if other is not source and (top or other.root.only is None):
-            raise _refusal(
-                f"{printable(other.root.label)} and {printable(source.root.label)} would go to the same name",
-                source.root.label,
-                "same-destination",
-            )
         for each in destinations:
             _require_not_within(number, source, each)
-    for one in destinations:
-        for other_one in destinations[: one.number]:
+    for place, one in enumerate(destinations):
+        for other_one in destinations[:place]:
             _require_not_nested(one, other_one, sources)
+
+
+def _require_distinct_tops(tree: Tree) -> None:
+    """Refuse sources that would go to the same name, also where one of them goes in as its content."""
+    contents = [root for root in tree.roots if not root.prefix and root.only is None]
+    seen: dict[str, str] = {}
+    for number, root in enumerate(tree.roots):
+        names = {fold(name) for name in tree.top_names(number)}
+        clash = next((seen[name] for name in names if name in seen), None)
+        if clash is None and root in contents[1:]:
+            clash = contents[0].label
+        if clash is not None:
+            raise _refusal(
+                f"{printable(clash)} and {printable(root.label)} would go to the same name",
+                root.label,
+                "same-destination",
+            )
+        seen.update(dict.fromkeys(names, root.label))
 
 
 def _require_not_within(number: int, source: FoundSource, each: FoundDestination) -> None:
@@ -335,12 +346,15 @@ def _require_mounts(destinations: Sequence[FoundDestination]) -> None:
 
 
 def _require_names(tree: Tree, destinations: Sequence[FoundDestination]) -> None:
-    if max([len(file.name) for file in tree.files], default=0) * _MOST_BYTES_OF_A_CHARACTER <= _LEAST_LONGEST_NAME:
+    characters = max([len(file.name) for file in tree.files], default=0)
+    characters = max(
+        [characters, *(len(folder.path) for folder in tree.folders), *(len(root.prefix) for root in tree.roots)]
+    )
+    if characters * _MOST_BYTES_OF_A_CHARACTER <= _LEAST_LONGEST_NAME:
         return
-    longest, number = max((len(os.fsencode(file.name)), number) for number, file in enumerate(tree.files))
+    longest, path = max((len(os.fsencode(os.path.basename(path))), path) for path in _all_paths(tree))
     for each in destinations:
         if each.longest_name is not None and longest > each.longest_name:
-            path = tree.path_of(tree.files[number])
             raise _refusal(
                 f"{printable(each.label)}: a name may have {each.longest_name} bytes there, {printable(path)} has"
                 f" {longest}",
@@ -348,6 +362,13 @@ def _require_names(tree: Tree, destinations: Sequence[FoundDestination]) -> None
                 "names",
                 "ENAMETOOLONG",
             )
+
+
+def _all_paths(tree: Tree) -> Iterator[str]:
+    """Paths of all files and folders; each of their names is the last one of some path."""
+    yield from (tree.path_of(file) for file in tree.files)
+    yield from (path for _, path in tree.folders)
+    yield from (root.prefix for root in tree.roots)
 
 
 def _require_room(tree: Tree, destinations: Sequence[FoundDestination], needed: Mapping[int, int]) -> None:
@@ -395,8 +416,8 @@ def _warnings(tree: Tree, destinations: Sequence[FoundDestination]) -> Iterator[
 
 
 def _shared_disks(destinations: Sequence[FoundDestination]) -> Iterator[Notice]:
-    for each in destinations:
-        for other in destinations[: each.number]:
+    for place, each in enumerate(destinations):
+        for other in destinations[:place]:
             if StorageKind.MEMORY in (each.storage.kind, other.storage.kind):
                 continue
             shared = set(filter(None, each.storage.disk.split("+"))) & set(other.storage.disk.split("+"))

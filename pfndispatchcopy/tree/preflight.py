@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from pfndispatchcopy.errors import RefusedError
 from pfndispatchcopy.fileio.folders import OpenFolders, split_at_existing
-from pfndispatchcopy.fileio.names import is_temporary, lock_name, temporary_stem
+from pfndispatchcopy.fileio.names import is_record, is_temporary, lock_name, temporary_stem
 from pfndispatchcopy.fileio.storage import storage_of
 from pfndispatchcopy.fileio.system import FolderHandle, System
 from pfndispatchcopy.model import Identity
@@ -48,6 +48,8 @@ def examine_source(system: System, label: str) -> tuple[FoundSource, FolderHandl
             root = SourceRoot(label, label, "")
         else:
             root = SourceRoot(label, label, name)
+        mount = system.mount(root.path)
+        ways_up = _ways_up(system, root.path)
         handle = system.open_folder(root.path)
     except OSError as error:
         raise RefusedError(
@@ -56,11 +58,10 @@ def examine_source(system: System, label: str) -> tuple[FoundSource, FolderHandl
             operation="open",
             errno=errno_name(error),
         ) from error
-    mount = system.mount(root.path)
     found = FoundSource(
         root=root,
         identity=Identity(status.st_dev, status.st_ino),
-        ways_up=_ways_up(system, root.path),
+        ways_up=ways_up,
         storage=storage_of(status.st_dev, mount.filesystem),
     )
     return found, handle
@@ -176,7 +177,9 @@ def survey(
         OSError: the destination cannot be read.
     """
     fresh = frozenset(number for number, top in enumerate(destination.tops) if top is None)
-    if len(fresh) == len(tree.roots) or destination.missing:
+    # Beside a file that is a source, a dead run may have left something, also where no file is yet.
+    empty = {number for number in fresh if tree.roots[number].only is None}
+    if len(empty) == len(tree.roots) or destination.missing:
         return Survey(tree.bytes, (), frozenset(range(len(tree.roots))))
     files_in: dict[int, list[int]] = defaultdict(list)
     for number, file in enumerate(tree.files):
@@ -192,7 +195,7 @@ def survey(
             path = "/".join(part for part in (tree.roots[folder.root].prefix, folder.path) if part)
             folders.trim(_OPEN_FOLDERS, keep=path)
             try:
-                handle = folders.get(path) if folder.root not in fresh else None
+                handle = folders.get(path) if folder.root not in empty else None
             except (FileNotFoundError, NotADirectoryError):
                 handle = None
             if handle is None:
@@ -213,7 +216,8 @@ def _look_into(
     temporary: list[str] = []
     for entry in system.entries(handle):
         if is_temporary(entry.name):
-            temporary.append(entry.name)
+            if not is_record(entry.name):
+                temporary.append(entry.name)
         elif entry.name in sizes:
             status = system.status_of_name(handle, entry.name)
             if stat.S_ISREG(status.st_mode) and status.st_size == sizes[entry.name]:

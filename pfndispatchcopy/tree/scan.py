@@ -25,6 +25,7 @@ __all__ = ["LeftOut", "SourceRoot", "Tree", "TreeFile", "TreeFolder", "scan", "s
 _LEAST_HOLE = 4096
 # Folders that are kept open at once while a tree is walked.
 _OPEN_FOLDERS = 128
+_UNFINISHED = "a temporary file of an unfinished run"
 
 
 class SourceRoot(NamedTuple):
@@ -104,20 +105,36 @@ class Tree:
         return f"{folder}/{file.name}" if folder else file.name
 
     def collisions(self, fold: Callable[[str], str]) -> Iterator[tuple[str, str]]:
-        """Pairs of paths of one folder that are one name after *fold*, such as ``a.mov`` and ``A.MOV``."""
-        names: dict[int, dict[str, str]] = {}
-        entries = [(each.folder, each.name) for each in self.files]
-        places = {folder: number for number, folder in enumerate(self.folders)}
-        for folder in self.folders:
-            if folder.path:
-                above, _, name = folder.path.rpartition("/")
-                entries.append((places[TreeFolder(folder.root, above)], name))
-        for number, name in entries:
-            seen = names.setdefault(number, {})
+        """Pairs of paths on a destination that are one after *fold*, such as ``a.mov`` and ``A.MOV``."""
+        names: dict[str, dict[str, str]] = {}
+        for above, name in self._places():
+            seen = names.setdefault(above, {})
             other = seen.setdefault(fold(name), name)
             if other != name:
-                path = self.folders[number].path
-                yield os.path.join(path, other), os.path.join(path, name)
+                yield os.path.join(above, other), os.path.join(above, name)
+
+    def _places(self) -> Iterator[tuple[str, str]]:
+        """Every name on a destination, with the path of the folder that it is in."""
+        paths = [_join(self.roots[root].prefix, path) for root, path in self.folders]
+        for path in paths:
+            while path:
+                path, _, name = path.rpartition("/")  # noqa: PLW2901 - all that is above is a name, too
+                yield path, name
+        for file in self.files:
+            yield paths[file.folder], file.name
+
+    def top_names(self, root: int) -> set[str]:
+        """Names that a source has directly below a destination."""
+        of = self.roots[root]
+        if of.prefix or of.only is not None:
+            return {of.prefix or of.only or ""}
+        names = {path.partition("/")[0] for number, path in self.folders if number == root}
+        top = {number for number, folder in enumerate(self.folders) if folder == TreeFolder(root, "")}
+        return {*names, *(file.name for file in self.files if file.folder in top)} - {""}
+
+
+def _join(*parts: str) -> str:
+    return "/".join(part for part in parts if part)
 
 
 def split_list(data: bytes, *, is_nul_separated: bool) -> list[str]:
@@ -202,34 +219,56 @@ class _Walk:
         self._seen = seen
         self._going_on = going_on
         self._numbers: dict[str, int] = {}
+        self._listed: set[str] | None = None  # paths, where a list may name them twice
 
     def close(self) -> None:
         self._folders.close()
 
     def list_only(self, paths: Iterable[str], *, is_root_listed: bool) -> None:
-        """List single paths; a folder with all that is in it."""
+        """List single paths, each once; a folder with all that is in it."""
+        self._listed = set()
         if is_root_listed:
             self._number("")
         for path in paths:
             self._going_on()
             above, _, name = path.rpartition("/")
+            if not path:
+                self.list_all("", parent_is_out=False)
+                continue
             try:
                 folder = self._open(above)
-                status = self._system.status_of_name(folder, name or os.curdir)
+                status = self._system.status_of_name(folder, name)
+                is_link = stat.S_ISLNK(status.st_mode)
+                # The one file that a source names may be a link to it, as for cp.
+                is_followed = is_link and (not is_root_listed or self._symlinks is Symlinks.FOLLOW)
+                if is_followed:
+                    status = self._system.followed_status_of_name(folder, name)
             except OSError as error:
                 self._fail(path, "look at", error)
                 continue
-            if self._selection.leaves_out(path, name, is_folder=stat.S_ISDIR(status.st_mode)):
+            is_folder = stat.S_ISDIR(status.st_mode)
+            is_out = self._is_left_out(path, is_folder=is_folder)
+            if is_folder and (not is_out or self._selection.descends_everywhere):
+                self.list_all(path, parent_is_out=is_out)
+            elif is_out:
                 self._leave_out(path, "excluded", is_wished=True)
-            elif stat.S_ISDIR(status.st_mode):
-                self.list_all(path, parent_is_out=False)
+            elif is_temporary(name):
+                self._leave_out(path, _UNFINISHED)
+            elif is_link and not is_followed:
+                self._link(above, path, name)
             else:
-                # The one file that a source names may be a link to it, as for cp.
-                is_followed = not is_root_listed or self._symlinks is Symlinks.FOLLOW
-                if stat.S_ISLNK(status.st_mode) and not is_followed:
-                    self._link(above, path, name)
-                else:
-                    self._file(folder, above, path, name, is_followed=is_followed)
+                self._file(folder, above, path, name, is_followed=is_followed)
+
+    def _is_left_out(self, path: str, *, is_folder: bool) -> bool:
+        """Whether the patterns leave out a path, or a folder that it is in."""
+        is_out = False
+        names = path.split("/")
+        for count, name in enumerate(names, 1):
+            is_last = count == len(names)
+            is_out = self._selection.leaves_out(
+                "/".join(names[:count]), name, is_folder=is_folder or not is_last, parent_is_out=is_out
+            )
+        return is_out
 
     def list_all(self, top: str, *, parent_is_out: bool) -> None:
         """List a folder and everything below it."""
@@ -244,26 +283,28 @@ class _Walk:
         """List one folder; returns the folders in it that are to be listed as well."""
         files: list[tuple[int, str, bool]] = []
         subfolders: list[tuple[int, str, bool]] = []
-        selection = self._selection
+        selection, follows = self._selection, self._symlinks is Symlinks.FOLLOW
         try:
             folder = self._open(path)
             for entry in self._system.entries(folder):
                 name = entry.name
                 below = f"{path}/{name}" if path else name
                 is_folder = entry.is_dir(follow_symlinks=False)
-                if not selection.is_everything and selection.leaves_out(
-                    below, name, is_folder=is_folder, parent_is_out=is_out
-                ):
-                    if not is_folder or not selection.descends_everywhere:
-                        self._leave_out(below, "excluded", is_wished=True)
-                    else:
-                        subfolders.append((entry.inode(), below, True))
-                elif is_folder:
-                    subfolders.append((entry.inode(), below, False))
+                is_link = not is_folder and entry.is_symlink()
+                is_way = is_link and follows and self._leads_to_folder(folder, name)
+                is_below_out = not selection.is_everything and selection.leaves_out(
+                    below, name, is_folder=is_folder or is_way, parent_is_out=is_out
+                )
+                if is_below_out and not ((is_folder or is_way) and selection.descends_everywhere):
+                    self._leave_out(below, "excluded", is_wished=True)
+                elif is_way and self._leads_up(folder, path, name):
+                    self._leave_out(below, "a link to a folder that it is in")
+                elif is_folder or is_way:
+                    subfolders.append((entry.inode(), below, is_below_out))
                 elif is_temporary(name):
-                    self._leave_out(below, "a temporary file of an unfinished run")
+                    self._leave_out(below, _UNFINISHED)
                 else:
-                    files.append((entry.inode(), name, entry.is_symlink()))
+                    files.append((entry.inode(), name, is_link))
         except OSError as error:
             # What was listed before the error is copied; that the rest is missing is said.
             self._fail(path, "list the folder", error)
@@ -279,25 +320,22 @@ class _Walk:
             elif self._symlinks is Symlinks.SKIP:
                 self._leave_out(below, "a symbolic link")
             else:
-                subfolders.extend(self._follow(path, below, name))
+                self._file(folder, path, below, name, is_followed=True)
         subfolders.sort()
         return [(below, is_below_out) for _, below, is_below_out in subfolders]
 
-    def _follow(self, path: str, below: str, name: str) -> Iterator[tuple[int, str, bool]]:
-        """Take what a link leads to in its place."""
+    def _leads_to_folder(self, folder: FolderHandle, name: str) -> bool:
+        """Whether a link leads to a folder; one that leads nowhere is for later to complain about."""
         try:
-            folder = self._open(path)
-            status = self._system.followed_status_of_name(folder, name)
-            if not stat.S_ISDIR(status.st_mode):
-                self._file(folder, path, below, name, is_followed=True)
-                return
-            identity = Identity(status.st_dev, status.st_ino)
-            if any(self._open(above).identity == identity for above in _ways_up(path)):
-                self._leave_out(below, "a link to a folder that it is in")
-                return
-            yield status.st_ino, below, False
-        except OSError as error:
-            self._fail(below, "follow the link", error)
+            return stat.S_ISDIR(self._system.followed_status_of_name(folder, name).st_mode)
+        except OSError:
+            return False
+
+    def _leads_up(self, folder: FolderHandle, path: str, name: str) -> bool:
+        """Whether a link leads to a folder that it is in itself: following it would have no end."""
+        status = self._system.followed_status_of_name(folder, name)
+        identity = Identity(status.st_dev, status.st_ino)
+        return any(self._folders.get(above).identity == identity for above in _ways_up(path))
 
     def _open(self, path: str) -> FolderHandle:
         self._folders.trim(_OPEN_FOLDERS, keep=path)
@@ -307,11 +345,20 @@ class _Walk:
         """The place of a folder in the tree; it and those above it are listed when they were not yet."""
         number = self._numbers.get(path)
         if number is None:
-            if path:
-                self._number(path.rpartition("/")[0])
-            number = self._numbers[path] = len(self._tree.folders)
-            self._tree.folders.append(TreeFolder(self._root, path))
+            unknown = [above for above in _ways_up(path) if above not in self._numbers]
+            for above in reversed(unknown):
+                number = self._numbers[above] = len(self._tree.folders)
+                self._tree.folders.append(TreeFolder(self._root, above))
+            assert number is not None
         return number
+
+    def _is_listed_already(self, below: str) -> bool:
+        """Whether a list names something twice, alone and with its folder."""
+        if self._listed is None or below not in self._listed:
+            if self._listed is not None:
+                self._listed.add(below)
+            return False
+        return True
 
     def _file(self, folder: FolderHandle, path: str, below: str, name: str, *, is_followed: bool = False) -> None:
         look = self._system.followed_status_of_name if is_followed else self._system.status_of_name
@@ -322,6 +369,8 @@ class _Walk:
             return
         if not stat.S_ISREG(status.st_mode):
             self._leave_out(below, _kind_in_words(status.st_mode))
+            return
+        if self._is_listed_already(below):
             return
         tree, size = self._tree, status.st_size
         number = self._numbers.get(path)
@@ -335,7 +384,7 @@ class _Walk:
     def _link(self, path: str, below: str, name: str) -> None:
         if self._symlinks is Symlinks.SKIP:
             self._leave_out(below, "a symbolic link")
-        else:
+        elif not self._is_listed_already(below):
             self._tree.files.append(TreeFile(self._number(path), name, 0, is_link=True))
 
     def _leave_out(self, below: str, reason: str, *, is_wished: bool = False) -> None:

@@ -419,7 +419,12 @@ class TreeOffload:
         return JobSetup(
             key=f"{os.getpid()}-{id(self)}-{self._system.random_token()}",
             sources=tuple(
-                TreeSource(found.root.path, os.path.abspath(found.root.path), found.root.prefix)
+                TreeSource(
+                    found.root.path,
+                    os.path.abspath(found.root.path),
+                    found.root.prefix,
+                    self._follows or found.root.only is not None,
+                )
                 for found, _ in self._sources
             ),
             targets=tuple(targets),
