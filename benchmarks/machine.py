@@ -2,28 +2,41 @@
 
 import os
 import platform
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
+from benchmarks.timing import seconds_of
 from pfndispatchcopy.fileio import native_system
 from pfndispatchcopy.fileio.readback import MEMORY_FILESYSTEMS
 
 __all__ = [
     "Place",
+    "bytes_needed",
+    "clear_away",
     "drop_from_cache",
+    "files_of",
     "find_place",
     "free_bytes",
     "machine_facts",
     "make_file",
+    "make_folders",
+    "make_tree",
+    "microseconds_to_create",
     "print_facts",
     "temporary_folder",
+    "tree_names",
 ]
 
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108 - only ever the parent of a temporary folder
 # No compressing file system looks back as far as this, so random bytes may be repeated.
 _RANDOM_BYTES = 32 << 20
+# A card's folders hold about as many.
+_FILES_IN_FOLDER = 100
+_BLOCK_BYTES = 4 << 10
+_PROBED_FILES = 500
 
 
 class Place(NamedTuple):
@@ -81,6 +94,69 @@ def make_file(path: str, size: int) -> str:
         file.flush()
         os.fsync(file.fileno())
     return path
+
+
+def tree_names(files: int) -> list[str]:
+    """Names of so many files below a folder, a hundred in each of its folders: ``003/000312.bin``."""
+    return [os.path.join(f"{number // _FILES_IN_FOLDER:03}", f"{number:06}.bin") for number in range(files)]
+
+
+def make_folders(root: str, names: Sequence[str]) -> None:
+    """Make the folders that the *names* below *root* lie in."""
+    for folder in dict.fromkeys(map(os.path.dirname, names)):
+        os.makedirs(os.path.join(root, folder), exist_ok=True)
+
+
+def make_tree(path: str, files: int, size: int, *, flushes: bool = True) -> None:
+    """Make a folder with so many files of *size* bytes, each of them different, and flush it."""
+    names = tree_names(files)
+    make_folders(path, names)
+    for name in names:
+        with open(os.path.join(path, name), "wb", buffering=0) as file:
+            file.write(os.urandom(size))
+    if flushes:
+        os.sync()
+
+
+def files_of(path: str) -> list[str]:
+    """Paths of all files below a folder, in order; a file is its own only one."""
+    if not os.path.isdir(path):
+        return [path]
+    return sorted(os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names)
+
+
+def bytes_needed(files: int, size: int) -> int:
+    """Room that so many files of *size* bytes take at least."""
+    return files * (size + -size % _BLOCK_BYTES)
+
+
+def clear_away(paths: Sequence[str], place: Place, attic: str) -> None:
+    """Take files and folders out of the way of the next run, and flush that, so that no run pays for the one before.
+
+    For five minutes after many files were removed, ext4 takes up to twenty times as long to create one near by: it
+    walks over their inodes, which are not to be used again so soon. So on a disk a folder is not removed: its files
+    are emptied, and it is moved into the *attic*, which has to be on the same disk.
+    """
+    for path in paths:
+        if not os.path.isdir(path):
+            with suppress(FileNotFoundError):
+                os.remove(path)
+        elif place.is_memory:
+            shutil.rmtree(path)
+        else:
+            for each in files_of(path):
+                os.truncate(each, 0)
+            os.rename(path, tempfile.mkdtemp(dir=attic))
+    if not place.is_memory:
+        os.sync()
+
+
+def microseconds_to_create(place: Place, folder: str) -> float:
+    """What a new, empty file in *folder* takes: more than usual where many were removed, as in :func:`clear_away`."""
+    probe = os.path.join(folder, "probe")
+    seconds = seconds_of(lambda: make_tree(probe, _PROBED_FILES, 0, flushes=False))
+    clear_away([probe], place, folder)
+    return 1e6 * seconds / _PROBED_FILES
 
 
 def drop_from_cache(path: str) -> None:

@@ -39,6 +39,6 @@ def peak_memory(argv: Sequence[str], environment: Mapping[str, str]) -> int:
         subprocess.CalledProcessError: it failed.
     """
     wrapped = [sys.executable, "-I", "-S", "-c", _WRAPPER, *argv]
-    told = subprocess.run(wrapped, check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout
+    told = subprocess.run(wrapped, check=True, capture_output=True, text=True, env=environment).stdout
     # getrusage(2): Linux counts kilobytes, macOS bytes.
     return int(told) * (1 if sys.platform == "darwin" else 1024)
