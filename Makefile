@@ -27,8 +27,8 @@ $(DEV): pyproject.toml $(RUN)
 demo: $(RUN) ## copy a real file to two destinations, verified, and show it
 	@$(BIN)/python examples/quick_demo.py
 
-offload: $(RUN) ## copy your own file: make offload SRC=clip.mov DEST="/mnt/a /mnt/b"
-	@test -n "$(SRC)" && test -n "$(DEST)" || { echo 'usage: make offload SRC=file DEST="folder folder ..."' >&2; exit 2; }
+offload: $(RUN) ## copy your own files: make offload SRC=card DEST="/mnt/a /mnt/b"
+	@test -n "$(SRC)" && test -n "$(DEST)" || { echo 'usage: make offload SRC=path DEST="folder folder ..."' >&2; exit 2; }
 	@$(BIN)/pfndispatchcopy "$(SRC)" $(DEST)
 
 test: $(DEV) ## the test suite (under five minutes)
@@ -44,8 +44,9 @@ lint: $(DEV) ## ruff: rules and format
 types: $(DEV) ## mypy --strict over package, tests and benchmarks
 	@$(BIN)/mypy
 
-bench: $(RUN) ## side by side with cp, tee and dd
+bench: $(RUN) ## side by side with cp, tee, dd and rsync
 	@$(BIN)/python -m benchmarks.compare
+	@$(BIN)/python -m benchmarks.compare_folder
 
 clean: ## remove what was made
 	@rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
