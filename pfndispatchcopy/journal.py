@@ -8,6 +8,7 @@ Each line is a checksum (XXH3, hexadecimal) and a JSON object. What is read is d
 user's, nobody else may have been able to write to it, and a path counts only where the run at hand has it, too.
 """
 
+import errno
 import json
 import os
 import stat
@@ -24,6 +25,7 @@ __all__ = ["Journal", "Proof", "Record", "encode_records"]
 
 _VERSION = 1
 _READ_SIZE = 1 << 20
+_EMPTY_WRITES_TOLERATED = 3
 # Nobody's record is longer: what is, is not read.
 _LARGEST = 2 << 30
 
@@ -153,8 +155,13 @@ class Journal:
             OSError: it cannot be written: what it holds stays true, but it tells of no later file.
         """
         data = memoryview(line)
+        empty_writes = 0
         while data:
-            data = data[self._system.write(self._fd, data) :]
+            taken = self._system.write(self._fd, data)
+            empty_writes = 0 if taken else empty_writes + 1
+            if empty_writes > _EMPTY_WRITES_TOLERATED:
+                raise OSError(errno.EIO, "the system took no bytes and named no reason", self.name)
+            data = data[taken:]
         if self.is_forced:
             self._system.flush(self._fd)
         self.count += count
@@ -212,5 +219,5 @@ def _parse(line: bytes) -> list[tuple[Proof, Record]] | None:
             (proof, Record(str(path), int(size), int(mtime_ns), tuple(map(str, digests)), str(name)))
             for path, size, mtime_ns, digests, name in fields["files"]
         ]
-    except (ValueError, TypeError, AttributeError, KeyError):
+    except (ValueError, TypeError, AttributeError, KeyError, OverflowError, RecursionError):
         return None

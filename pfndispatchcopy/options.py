@@ -169,6 +169,9 @@ def _validated(given: _Fields) -> _Fields:
     hashes: object = given.hashes
     if isinstance(hashes, str) or not hashes:
         raise UsageError("hashes is a sequence of at least one digest name")
+    for name in ("exclude", "include"):
+        if isinstance(getattr(given, name), str):
+            raise UsageError(f"{name} is a sequence of patterns")
     for name in ("chunk_size", "queue_depth", "memory_limit", "bandwidth_limit", "jobs"):
         _refuse_below(name, getattr(given, name), 1)
     for name in ("expect_size", "lock_wait_s", "stall_timeout_s"):

@@ -27,6 +27,23 @@ SYSTEM_PATTERNS = (
 )
 
 
+# Named classes of characters, as in glob(7), for a set of a regular expression.
+_CLASSES = {
+    "alnum": "a-zA-Z0-9",
+    "alpha": "a-zA-Z",
+    "blank": " \\t",
+    "cntrl": "\\x00-\\x1f\\x7f",
+    "digit": "0-9",
+    "graph": "\\x21-\\x7e",
+    "lower": "a-z",
+    "print": "\\x20-\\x7e",
+    "punct": "!-/:-@\\[-`{-~",
+    "space": "\\s",
+    "upper": "A-Z",
+    "xdigit": "0-9A-Fa-f",
+}
+
+
 class _Pattern(NamedTuple):
     """One pattern: what it is matched with, and against what."""
 
@@ -60,34 +77,60 @@ def _compile(glob: str) -> _Pattern:
     expression = ""
     position = 0
     while position < len(body):
-        character = body[position]
-        if body.startswith("**/", position):
-            expression += "(?:.*/)?"
-            position += 3
-            continue
-        if body.startswith("**", position):
-            expression += ".*"
-            position += 2
-            continue
-        if character == "*":
-            expression += "[^/]*"
-        elif character == "?":
-            expression += "[^/]"
-        elif character == "[" and (end := body.find("]", position + 2)) > 0:
-            inside = body[position + 1 : end].replace("\\", "\\\\")
-            negated = inside[0] in "!^"
-            expression += f"[{'^/' if negated else ''}{inside[1:] if negated else inside}]"
-            position = end
-        elif character == "\\" and position + 1 < len(body):
-            position += 1
-            expression += re.escape(body[position])
-        else:
-            expression += re.escape(character)
-        position += 1
+        piece, position = _translate(body, position)
+        expression += piece
     try:
         return _Pattern(re.compile(expression, re.DOTALL), is_for_path, is_for_folders)
     except re.error as error:
         raise UsageError(f"{glob!r} is no pattern: {error}") from None
+
+
+def _translate(body: str, position: int) -> tuple[str, int]:
+    """Return the regular expression for what stands at *position* of a pattern, and where the rest begins."""
+    character = body[position]
+    is_start_of_name = position == 0 or body[position - 1] == "/"
+    if is_start_of_name and body.startswith("**/", position):
+        return "(?:.*/)?", position + 3
+    if is_start_of_name and body[position:] == "**":
+        return ".+" if position else ".*", position + 2
+    if character == "*":
+        while body.startswith("*", position):
+            position += 1
+        return "[^/]*", position
+    if character == "?":
+        return "[^/]", position + 1
+    if character == "[":
+        found = _translate_set(body, position)
+        if found is not None:
+            return found
+    if character == "\\" and position + 1 < len(body):
+        return re.escape(body[position + 1]), position + 2
+    return re.escape(character), position + 1
+
+
+def _translate_set(body: str, position: int) -> tuple[str, int] | None:
+    """The same for a set in brackets; None where the bracket is never closed, and so is only a bracket."""
+    at = position + 1
+    is_negated = body[at : at + 1] in ("!", "^") and at < len(body)
+    at += is_negated
+    inside, first = "", at
+    while at < len(body) and (body[at] != "]" or at == first):
+        named = next((name for name in _CLASSES if body.startswith(f"[:{name}:]", at)), None)
+        if named is not None:
+            inside += _CLASSES[named]
+            at += len(named) + 4
+            continue
+        if body[at] == "\\" and at + 1 < len(body):
+            at += 1
+            inside += re.escape(body[at])
+        elif body[at] == "-" and first < at < len(body) - 1 and body[at + 1] != "]" and not inside.endswith("-"):
+            inside += "-"
+        else:
+            inside += re.escape(body[at])
+        at += 1
+    if at >= len(body):
+        return None
+    return f"(?!/)[{'^' if is_negated else ''}{inside}]", at + 1
 
 
 class Selection:

@@ -10,6 +10,7 @@ name, this loop leaves the file to those who compare and decide.
 """
 
 import contextlib
+import errno
 import os
 import stat
 import threading
@@ -110,7 +111,7 @@ class Pulse:
 class _Pending:
     """One file on one destination: under its temporary name, or one that was there already."""
 
-    __slots__ = ("fd", "file", "folder", "folder_path", "index", "is_existing", "name", "size", "way")
+    __slots__ = ("fd", "file", "folder", "folder_path", "index", "inode", "is_existing", "name", "size", "way")
 
     def __init__(
         self, index: int, file: JobFile, folder: FolderHandle, folder_path: str, name: str, fd: int, size: int
@@ -124,6 +125,7 @@ class _Pending:
         self.size = size
         self.way = ReadBack.NONE
         self.is_existing = False
+        self.inode = 0
 
 
 class BatchTarget:
@@ -679,8 +681,8 @@ class Batch:
         try:
             self._system.rename_to_free_name(pending.folder, pending.name, corrupt_name)
         except OSError:
-            self._remove(target, pending)
-            return "The bad copy was removed."
+            left = self._remove(target, pending)
+            return left if left.startswith("Left behind") else "The bad copy was removed."
         target.pending.remove(pending)
         with contextlib.suppress(OSError):
             self._close(pending)
@@ -822,9 +824,13 @@ class Batch:
                 return
             self._at(target.number, "close")
             try:
+                if self._verifies and not pending.is_existing:
+                    pending.inode = system.status_of_file(pending.fd).st_ino
                 fd, pending.fd = pending.fd, -1
                 system.close(fd)
                 if not pending.is_existing:
+                    if self._verifies:
+                        self._require_same_file(pending)
                     pulse.operation = "rename"
                     pulse.beats += 1
                     system.rename_to_free_name(pending.folder, pending.name, pending.file.name)
@@ -840,6 +846,15 @@ class Batch:
             target.touched[pending.folder_path] = pending.folder
             read.outcomes[target.number] = self._good_outcome(target, pending, read)
         target.pending = [pending for pending in target.pending if target.number not in reads[pending.index].outcomes]
+
+    def _require_same_file(self, pending: _Pending) -> None:
+        """Make sure that the name leads to what was verified.
+
+        Raises:
+            OSError: it does not (``ESTALE``).
+        """
+        if self._system.status_of_name(pending.folder, pending.name).st_ino != pending.inode:
+            raise OSError(errno.ESTALE, "another file was put in the place of the temporary one", pending.name)
 
     def _good_outcome(self, target: BatchTarget, pending: _Pending, read: _Read) -> Outcome:
         way = pending.way
@@ -870,18 +885,19 @@ class Batch:
         touched, target.touched = target.touched, {}
         if not touched or not target.is_on_disk:
             return
-        for path in target.folders.take_parents_of_new():
+        parents = target.folders.take_parents_of_new()
+        for path in parents:
             try:
                 touched.setdefault(path, target.folders.get(path))
             except OSError as error:
-                self._bury(target, self._notice(target, os.path.join(target.root.handle.path, path), "open", error))
+                self._doubt(reads, target, path, error, with_all_below=True)
         for path, handle in touched.items():
             self._at(target.number, "flush the folder")
             try:
                 if not self._system.flush_folder(handle):
                     self._warn_of_unflushed(target, handle)
             except OSError as error:
-                self._doubt(reads, target, path, error)
+                self._doubt(reads, target, path, error, with_all_below=path in parents)
         self._for_target(target, "stat", target.root.check_identity)
 
     def _warn_of_unflushed(self, target: BatchTarget, handle: FolderHandle) -> None:
@@ -892,15 +908,20 @@ class Batch:
         notice = Notice(printable(text), handle.path, "flush the folder", None, target.label)
         self.notices.append(WarningEvent(notice))
 
-    def _doubt(self, reads: Sequence[_Read], target: BatchTarget, folder_path: str, error: OSError) -> None:
-        """A folder could not be flushed: its files are there, but not known to stay."""
+    def _doubt(
+        self, reads: Sequence[_Read], target: BatchTarget, folder_path: str, error: OSError, *, with_all_below: bool
+    ) -> None:
+        """A folder could not be flushed: its files, or with new folders in it all that is below, may not stay."""
         path = os.path.join(target.root.handle.path, folder_path)
         aftermath = "The complete copies are there under their names, but whether they are durable is not proven."
         notice = self._notice(target, path, "flush the folder", error, aftermath)
         self.notices.append(ErrorEvent(notice))
         for read in reads:
             outcome = read.outcomes.get(target.number)
-            if outcome is not None and outcome.state.is_complete and target.folder_of(read.file) == folder_path:
+            its_folder = target.folder_of(read.file)
+            is_below = with_all_below and (not folder_path or its_folder.startswith(f"{folder_path}/"))
+            is_concerned = is_below or its_folder == folder_path
+            if outcome is not None and outcome.state.is_complete and is_concerned:
                 read.outcomes[target.number] = Outcome(target.number, State.FAILED, error=notice)
 
     # -- the report -------------------------------------------------------------------------------------

@@ -37,6 +37,10 @@ class Crew:
         self.digest_lanes = digest_lanes
         self._pool: BufferPool | None = None
 
+    def drop_pool(self) -> None:
+        """Give the memory of the buffers back."""
+        self._pool = None
+
     def pool(self, sizes: ChunkSizes) -> BufferPool:
         """The buffers for the chunks: those of the file before, where they fit and all have come back."""
         pool = self._pool

@@ -9,6 +9,7 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from time import monotonic
 
 from pfndispatchcopy.engine.batch import Batch, BatchTarget, Pulse
@@ -124,6 +125,8 @@ class Workplace:
         self._lock = threading.Lock()
         self._sources: dict[int, FolderHandle] = {}
         self._roots: dict[int, DestinationFolder] = {}
+        self._lent_sources: set[int] = set()
+        self._lent_roots: set[int] = set()
 
     def open(self) -> None:
         """Be there for :func:`execute` in this process."""
@@ -132,16 +135,27 @@ class Workplace:
     def lend_source(self, number: int, handle: FolderHandle) -> None:
         """Use a source's folder that is open already; it stays the lender's."""
         self._sources[number] = handle
+        self._lent_sources.add(number)
 
     def lend_root(self, number: int, folder: DestinationFolder) -> None:
         """Use a destination's root that is open already; it stays the lender's."""
         self._roots[number] = folder
+        self._lent_roots.add(number)
 
     def close(self) -> None:
         """End all threads that can be ended."""
         _workplaces.pop(self.setup.key, None)
         for crew in self._crews:
             crew.supervisor.close()
+        if self.has_given_up:  # what hangs may hang in one of them
+            return
+        for number, handle in self._sources.items():
+            if number not in self._lent_sources:
+                with suppress(OSError):
+                    self.system.close_folder(handle)
+        for number, folder in self._roots.items():
+            if number not in self._lent_roots:
+                folder.close()
 
     @property
     def has_given_up(self) -> bool:
@@ -151,6 +165,8 @@ class Workplace:
     def run(self, job: Job) -> JobReport:
         """Do one job; from several threads at once, if that is wished."""
         with self._take_crew() as crew:
+            if job.strategy is Strategy.BATCH:
+                crew.drop_pool()
             work = _Work(self, job, crew)
             if job.strategy is Strategy.BATCH:
                 return work.copy_batch()
@@ -258,7 +274,8 @@ class _Work:
             files = [file for file in files if file.number not in self._reports and file not in left]
             self._leave_hung(pulse, task.error, batches)
         for file, numbers in left.items():
-            self._merge(self._copy_one(file, sorted(numbers.intersection(self._alive)), Strategy.SINGLE))
+            if self.source_gone is None:
+                self._merge(self._copy_one(file, sorted(numbers.intersection(self._alive)), Strategy.SINGLE))
         return self._report(is_counted=False)
 
     def _make_batch(self, pulse: Pulse, *, is_first: bool) -> Batch:
@@ -266,7 +283,7 @@ class _Work:
         pulse.is_busy = True
         path, prefix = self.setup.sources[self.job.root].label, self.setup.sources[self.job.root].prefix
         targets = []
-        for number in self._alive:
+        for number in tuple(self._alive):
             target = self.setup.targets[number]
             pulse.owner, pulse.operation = number, "open the folder"
             pulse.beats += 1
@@ -325,15 +342,24 @@ class _Work:
             return
         self.bury(pulse.owner, self._notice(error, pulse.owner, pulse.operation))
 
+        pulse = Pulse(self.crew.supervisor.clock)
+
         def sweep() -> None:
+            pulse.is_busy = True
             for number, path, name in [each for batch in batches for each in batch.leftovers()]:
+                pulse.owner, pulse.beats = number, pulse.beats + 1
                 if number in self._alive:
                     folders = OpenFolders(self.system, self.place.root(number).handle)
                     with suppress(OSError):
                         self.system.remove_name(folders.get(path), name)
                     folders.close()
+            pulse.is_busy = False
 
-        self.crew.supervisor.wait([self.crew.source_lane.submit(sweep, Pulse(self.crew.supervisor.clock))])
+        task = self.crew.source_lane.submit(sweep, pulse)
+        self.crew.supervisor.wait([task])
+        if task.hung_watch is not None:
+            assert task.error is not None
+            self._leave_hung(pulse, task.error, batches)
 
     # -- single files -------------------------------------------------------------------------------------
 
@@ -453,7 +479,9 @@ class _OneFile:
             number: supervisor.watch(self.setup.targets[number].label) for number in numbers
         }
         self._source: SourceFile | None = None
-        self._open_folders: list[OpenFolders] = []
+        self._lane = self.crew.source_lane
+        self._source_folders: OpenFolders | None = None
+        self._folders_of: dict[int, OpenFolders] = {}
         self._places: dict[int, tuple[Target, DestinationFolder, OperationWatch]] = {}
         self._outcomes: dict[int, Outcome] = {}
 
@@ -504,7 +532,7 @@ class _OneFile:
         follow = self.setup.sources[work.job.root].follow
         with self._source_watch("open"):
             folders = OpenFolders(self.system, work.place.source(work.job.root), follow=follow)
-            self._open_folders.append(folders)
+            self._source_folders = folders
             folder = folders.get(file.folder)
         self._source = SourceFile(
             self.system, self._path, self._source_watch, self.cancel, SourceName(folder, file.name, follow)
@@ -519,7 +547,7 @@ class _OneFile:
             root = work.place.root(number)
             root.check_identity()
             folders = OpenFolders(self.system, root.handle, make=True)
-            self._open_folders.append(folders)
+            self._folders_of[number] = folders
             handle = folders.get(path)
         if target.is_forced and not target.is_memory:
             with watch("flush the folder"):
@@ -625,25 +653,30 @@ class _OneFile:
     # -- the end ------------------------------------------------------------------------------------------
 
     def _close(self) -> None:
-        """Close what is open. What hangs is left alone: what its thread holds stays its own."""
+        """Close what is open: each in the lane that may still be using it, which does it when it comes back."""
         crew = self.crew
-        if self._source_watch.is_busy or any(watch.is_busy for watch in self._watches.values()):
+        if crew.source_lane is not self._lane:  # the one loop hangs, with everything in its hands
+            self._lane.submit(self._close_all)
             return
+        watch = crew.supervisor.watch(self._path)
+        tasks = [crew.source_lane.submit(partial(self._close_source, watch), watch)]
+        for number, folders in self._folders_of.items():
+            lane = crew.lanes[number] if self._strategy is Strategy.PARALLEL else crew.source_lane
+            tasks.append(lane.submit(partial(_close_watched, folders, self._watches[number]), self._watches[number]))
+        crew.supervisor.wait([task for task in tasks if not task.lane.is_given_up])
 
-        def close() -> None:
+    def _close_all(self) -> None:
+        self._close_source(self._source_watch)
+        for number, folders in self._folders_of.items():
+            _close_watched(folders, self._watches[number])
+
+    def _close_source(self, watch: OperationWatch) -> None:
+        with watch("close"):
             if self._source is not None:
                 with suppress(OSError):
                     self._source.close()
-            for folders in self._open_folders:
-                folders.close()
-
-        watch = crew.supervisor.watch(self._path)
-
-        def close_watched() -> None:
-            with watch("close"):
-                close()
-
-        crew.supervisor.wait([crew.source_lane.submit(close_watched, watch)])
+            if self._source_folders is not None:
+                self._source_folders.close()
 
     def _report(self, hashes: dict[str, str], source: SourceFile | None) -> FileReport:
         size, mtime_ns = self._file.size, 0
@@ -653,6 +686,11 @@ class _OneFile:
         digests = tuple(hashes[name] for name in self.setup.digests.asked) if hashes else ()
         outcomes = tuple(self._outcomes[number] for number in self._numbers if number in self._outcomes)
         return FileReport(self._file.number, size, mtime_ns, digests, outcomes)
+
+
+def _close_watched(folders: OpenFolders, watch: OperationWatch) -> None:
+    with watch("close"):
+        folders.close()
 
 
 def _outcome_of(number: int, target: Target, result: DestinationResult) -> Outcome:

@@ -290,8 +290,12 @@ def _require_distinct_tops(tree: Tree) -> None:
 
 
 def _require_not_within(number: int, source: FoundSource, each: FoundDestination) -> None:
-    if each.tops[number] is not None and each.tops[number] == source.identity and source.root.only is None:
-        raise _refusal(f"{printable(each.label)}: source and destination are the same folder", each.label, "same-file")
+    if each.tops[number] == source.identity:
+        raise _refusal(
+            f"{printable(each.label)}: the source {printable(source.root.label)} and its copy there are the same",
+            each.label,
+            "same-file",
+        )
     if source.root.only is not None:
         return
     if source.identity in each.ways_up:

@@ -97,13 +97,14 @@ def examine_destination(system: System, number: int, label: str, roots: Sequence
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), anchor_path)
     usage = system.usage(anchor_path)
     mount = system.mount(anchor_path)
-    tops = tuple(_identity_or_none(system, label, missing, root) for root in roots)
+    missing = _normal(missing)
+    tops = tuple(_identity_or_none(system, anchor_path, missing, root) for root in roots)
     return FoundDestination(
         number=number,
         label=label,
         path=label,
         anchor=Identity(anchor.st_dev, anchor.st_ino),
-        missing=_normal(missing),
+        missing=missing,
         ways_up=_ways_up(system, anchor_path),
         tops=tops,
         mount=mount,
@@ -125,11 +126,11 @@ def _normal(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(kept)
 
 
-def _identity_or_none(system: System, label: str, missing: Sequence[str], root: SourceRoot) -> Identity | None:
+def _identity_or_none(system: System, folder: str, missing: Sequence[str], root: SourceRoot) -> Identity | None:
     if missing:
         return None
     try:
-        status = system.status(os.path.join(label, root.prefix or root.only or os.curdir))
+        status = system.status(os.path.join(folder, root.prefix or root.only or os.curdir))
     except FileNotFoundError:
         return None
     return Identity(status.st_dev, status.st_ino)

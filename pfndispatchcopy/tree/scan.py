@@ -388,10 +388,14 @@ class _Walk:
             self._tree.files.append(TreeFile(self._number(path), name, 0, is_link=True))
 
     def _leave_out(self, below: str, reason: str, *, is_wished: bool = False) -> None:
+        if self._is_listed_already(f"{below}/"):
+            return
         shown = os.path.join(self._tree.roots[self._root].path, below)
         self._tree.left_out.append(LeftOut(shown, reason, is_wished))
 
     def _fail(self, below: str, operation: str, error: OSError) -> None:
+        if self._is_listed_already(f"{below}/"):
+            return
         label = self._tree.roots[self._root].label
         self._tree.failures.append(
             failure_notice(
