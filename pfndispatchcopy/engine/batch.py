@@ -261,7 +261,9 @@ class Batch:
         self._limit = limit
         self._cancel = cancel
         self._pulse = pulse
+        self._is_fresh = all(target.is_fresh for target in targets)
         self._verifies = options.verify is Verify.DESTINATION
+        self._proves_source = options.verify_source is VerifySource.PER_FILE
         self._keeps_xattrs = Preserve.XATTR in options.preserve
         self._is_plain = options.preserve >= {Preserve.MODE, Preserve.TIMES} and Preserve.OWNER not in options.preserve
         self._largest_small = largest_small
@@ -317,7 +319,7 @@ class Batch:
             for step in (self._flush, self._verify):
                 for target in self.targets:
                     step(reads, target)
-            if self._options.verify_source is not VerifySource.NONE:
+            if self._proves_source:
                 self._prove_source(reads)
             for target in self.targets:
                 self._commit(reads, target)
@@ -330,12 +332,12 @@ class Batch:
         self._report(reads)
 
     def _is_over(self) -> bool:
-        return (
-            self.is_given_up
-            or self._cancel.is_set()
-            or self.source_gone is not None
-            or all(target.death is not None and not target.pending for target in self.targets)
-        )
+        if self.is_given_up or self._cancel.is_set() or self.source_gone is not None:
+            return True
+        return self._has_deaths() and all(target.death is not None and not target.pending for target in self.targets)
+
+    def _has_deaths(self) -> bool:
+        return any(target.death is not None for target in self.targets)
 
     def _for_target(self, target: BatchTarget, operation: str, step: Callable[[], object]) -> bool:
         """Do something that, when it fails, costs the whole destination."""
@@ -362,12 +364,14 @@ class Batch:
 
     def _copy_file(self, index: int, read: _Read) -> None:
         file = read.file
-        targets = [target for target in self.targets if target.death is None]
+        targets = self.targets
+        if self._has_deaths():
+            targets = [target for target in targets if target.death is None]
         try:
             if file.is_link:
                 self._copy_link(read, targets)
                 return
-            there = self._look(file, targets)
+            there = {} if self._is_fresh else self._look(file, targets)
             if there is None:
                 self._leave(read, targets)
                 return
@@ -552,12 +556,17 @@ class Batch:
                 try:
                     system.set_mode(fd, status.st_mode & PERMISSION_BITS)
                     system.set_times(fd, status.st_atime_ns, status.st_mtime_ns)
-                    return
                 except (OSError, NotImplementedError):
-                    pass
-            self._set_metadata(target, file, fd, found)
+                    self._set_metadata(target, file, fd, found)
+            else:
+                self._set_metadata(target, file, fd, found)
         except (OSError, IncompleteStreamError) as error:
             self._fail(read, target, error, pending)
+            return
+        if not (target.is_on_disk or self._verifies or self._proves_source):  # there is nothing to wait for
+            self._give_name(read, target, pending)
+            if target.pending and target.pending[-1] is pending:
+                target.pending.pop()
 
     def _open_existing(self, index: int, read: _Read, target: BatchTarget) -> None:
         """Take part with a file of the right size that is there already: it is compared, not written."""
@@ -817,35 +826,38 @@ class Batch:
     def _commit(self, reads: Sequence[_Read], target: BatchTarget) -> None:
         if not target.pending or not self._for_target(target, "stat", target.root.check_identity):
             return
-        system, pulse = self._system, self._pulse
         for pending in tuple(target.pending):
-            read = reads[pending.index]
             if self.is_given_up:
                 return
-            self._at(target.number, "close")
-            try:
-                if self._verifies and not pending.is_existing:
-                    pending.inode = system.status_of_file(pending.fd).st_ino
-                fd, pending.fd = pending.fd, -1
-                system.close(fd)
-                if not pending.is_existing:
-                    if self._verifies:
-                        self._require_same_file(pending)
-                    pulse.operation = "rename"
-                    pulse.beats += 1
-                    system.rename_to_free_name(pending.folder, pending.name, pending.file.name)
-            except FileExistsError:
-                # Another program was quicker. Whoever compares and decides gets it; nothing is lost.
-                self._remove(target, pending)
-                self.left.setdefault(read.file, set()).add(target.number)
-                continue
-            except OSError as error:
-                self._fail(read, target, error, pending)
-                continue
-            target.failures_in_a_row = 0
-            target.touched[pending.folder_path] = pending.folder
-            read.outcomes[target.number] = self._good_outcome(target, pending, read)
+            self._give_name(reads[pending.index], target, pending)
         target.pending = [pending for pending in target.pending if target.number not in reads[pending.index].outcomes]
+
+    def _give_name(self, read: _Read, target: BatchTarget, pending: _Pending) -> None:
+        """Close what is complete, and give it its final name, or not where it turns out to be taken."""
+        system, pulse = self._system, self._pulse
+        self._at(target.number, "close")
+        try:
+            if self._verifies and not pending.is_existing:
+                pending.inode = system.status_of_file(pending.fd).st_ino
+            fd, pending.fd = pending.fd, -1
+            system.close(fd)
+            if not pending.is_existing:
+                if self._verifies:
+                    self._require_same_file(pending)
+                pulse.operation = "rename"
+                pulse.beats += 1
+                system.rename_to_free_name(pending.folder, pending.name, pending.file.name)
+        except FileExistsError:
+            # Another program was quicker. Whoever compares and decides gets it; nothing is lost.
+            self._remove(target, pending)
+            self.left.setdefault(read.file, set()).add(target.number)
+            return
+        except OSError as error:
+            self._fail(read, target, error, pending)
+            return
+        target.failures_in_a_row = 0
+        target.touched[pending.folder_path] = pending.folder
+        read.outcomes[target.number] = self._good_outcome(target, pending, read)
 
     def _require_same_file(self, pending: _Pending) -> None:
         """Make sure that the name leads to what was verified.
@@ -883,7 +895,10 @@ class Batch:
     def _flush_folders(self, reads: Sequence[_Read], target: BatchTarget) -> None:
         """Make the new names durable, and those of folders that were made for them."""
         touched, target.touched = target.touched, {}
-        if not touched or not target.is_on_disk:
+        if touched and not target.is_on_disk:
+            self._for_target(target, "stat", target.root.check_identity)
+            return
+        if not touched:
             return
         parents = target.folders.take_parents_of_new()
         for path in parents:

@@ -622,7 +622,7 @@ class _OneFile:
             digests=self.setup.digests,
             expect_size=None,
             limit=place.limit,
-            proves_source=options.verify_source is not VerifySource.NONE,
+            proves_source=options.verify_source is VerifySource.PER_FILE,  # after-all is for the end
             on_read=self._turn.end,
         )
         hashes, results = copy_file(
