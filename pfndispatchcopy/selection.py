@@ -137,7 +137,7 @@ class Selection:
     """Decides about each name of a tree.
 
     What matches an *exclude* pattern is left out, unless it matches an *include* pattern, too. With include
-    patterns alone, only what matches them is copied.
+    patterns alone, only what matches them is copied; of a folder that does, everything.
 
     Args:
         exclude: patterns of what is left out; a folder is left out with all that is in it.
@@ -157,7 +157,13 @@ class Selection:
         """Whether a folder that is left out is looked into: something in it may be let in."""
         return bool(self._include)
 
-    def leaves_out(self, path: str, name: str, *, is_folder: bool, parent_is_out: bool = False) -> bool:
+    def lets_in(self, path: str, name: str, *, is_folder: bool) -> bool:
+        """Whether an include pattern takes something; see :meth:`leaves_out`."""
+        return any(pattern.takes(path, name, is_folder=is_folder) for pattern in self._include)
+
+    def leaves_out(
+        self, path: str, name: str, *, is_folder: bool, parent_is_out: bool = False, parent_is_in: bool = False
+    ) -> bool:
         """Whether something is left out.
 
         Args:
@@ -165,11 +171,12 @@ class Selection:
             name: its last name.
             is_folder: whether it is a folder.
             parent_is_out: whether the folder that it is in was left out.
+            parent_is_in: whether that folder, or one above it, was let in by an include pattern.
         """
-        if any(pattern.takes(path, name, is_folder=is_folder) for pattern in self._include):
+        if self.lets_in(path, name, is_folder=is_folder):
             return False
         if parent_is_out:
             return True
         if self._include and not self._exclude:
-            return not is_folder
+            return not is_folder and not parent_is_in
         return any(pattern.takes(path, name, is_folder=is_folder) for pattern in self._exclude)

@@ -321,6 +321,8 @@ def _require_not_nested(one: FoundDestination, other: FoundDestination, sources:
             "same-destination",
         )
     for number, source in enumerate(sources):
+        if source.root.only is not None:  # a file has no inside
+            continue
         for inner, outer in ((one, other), (other, one)):
             if _lies_within(inner, outer, number, source.root.prefix):
                 raise _refusal(

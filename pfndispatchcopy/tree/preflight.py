@@ -92,12 +92,16 @@ def examine_destination(system: System, number: int, label: str, roots: Sequence
         OSError: it cannot be looked at, or is no folder.
     """
     anchor_path, missing = split_at_existing(system, label)
+    if os.pardir in missing:
+        # What is to be made has no links yet: the way can be straightened, and may lead to what is there after all.
+        straight = os.path.normpath(os.path.join(system.real_path(anchor_path), *missing))
+        anchor_path, missing = split_at_existing(system, straight)
+    missing = tuple(name for name in missing if name != os.curdir)
     anchor = system.status(anchor_path)
     if not stat.S_ISDIR(anchor.st_mode):
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), anchor_path)
     usage = system.usage(anchor_path)
     mount = system.mount(anchor_path)
-    missing = _normal(missing)
     tops = tuple(_identity_or_none(system, anchor_path, missing, root) for root in roots)
     return FoundDestination(
         number=number,
@@ -113,17 +117,6 @@ def examine_destination(system: System, number: int, label: str, roots: Sequence
         longest_name=system.longest_name(anchor_path),
         is_own_volume=anchor.st_dev != system.root_device(),
     )
-
-
-def _normal(names: Sequence[str]) -> tuple[str, ...]:
-    """Names of folders that are still to be made, without detours: there is no link yet that could change the way."""
-    kept: list[str] = []
-    for name in names:
-        if name == os.pardir and kept:
-            kept.pop()
-        elif name != os.curdir:
-            kept.append(name)
-    return tuple(kept)
 
 
 def _identity_or_none(system: System, folder: str, missing: Sequence[str], root: SourceRoot) -> Identity | None:
@@ -220,8 +213,8 @@ def _look_into(
             if not is_record(entry.name):
                 temporary.append(entry.name)
         elif entry.name in sizes:
-            status = system.status_of_name(handle, entry.name)
-            if stat.S_ISREG(status.st_mode) and status.st_size == sizes[entry.name]:
+            status = _status_or_none(system, handle, entry.name)
+            if status is not None and stat.S_ISREG(status.st_mode) and status.st_size == sizes[entry.name]:
                 missing -= status.st_size
     if temporary:
         stems = {temporary_stem(name) for name in sizes}
@@ -230,8 +223,16 @@ def _look_into(
         for name in temporary:
             if _stem_of(name) in stems:
                 stale.append((path, name))
-                missing -= getattr(system.status_of_name(handle, name), "st_blocks", 0) * 512
+                missing -= getattr(_status_or_none(system, handle, name), "st_blocks", 0) * 512
     return missing
+
+
+def _status_or_none(system: System, handle: FolderHandle, name: str) -> os.stat_result | None:
+    """Status of a name; None when it has vanished since it was listed."""
+    try:
+        return system.status_of_name(handle, name)
+    except FileNotFoundError:
+        return None
 
 
 def _stem_of(name: str) -> str:

@@ -266,23 +266,38 @@ class _Walk:
         for count, name in enumerate(names, 1):
             is_last = count == len(names)
             is_out = self._selection.leaves_out(
-                "/".join(names[:count]), name, is_folder=is_folder or not is_last, parent_is_out=is_out
+                "/".join(names[:count]),
+                name,
+                is_folder=is_folder or not is_last,
+                parent_is_out=is_out,
+                parent_is_in=self._is_let_in("/".join(names[: count - 1])),
             )
         return is_out
 
     def list_all(self, top: str, *, parent_is_out: bool) -> None:
         """List a folder and everything below it."""
-        waiting = [(top, parent_is_out)]
+        is_top_in = bool(top) and self._is_let_in(top)
+        waiting = [(top, parent_is_out, is_top_in)]
         while waiting:
-            path, is_out = waiting.pop()
+            path, is_out, is_in = waiting.pop()
             self._going_on()
-            subfolders = self._list(path, is_out=is_out)
+            subfolders = self._list(path, is_out=is_out, is_in=is_in)
             waiting.extend(reversed(subfolders))
 
-    def _list(self, path: str, *, is_out: bool) -> list[tuple[str, bool]]:
+    def _is_let_in(self, path: str) -> bool:
+        """Whether a pattern lets in a folder, or one that it is in."""
+        if self._selection.is_everything:
+            return False
+        return any(
+            self._selection.lets_in(above, above.rpartition("/")[2], is_folder=True)
+            for above in _ways_up(path)
+            if above
+        )
+
+    def _list(self, path: str, *, is_out: bool, is_in: bool) -> list[tuple[str, bool, bool]]:
         """List one folder; returns the folders in it that are to be listed as well."""
         files: list[tuple[int, str, bool]] = []
-        subfolders: list[tuple[int, str, bool]] = []
+        subfolders: list[tuple[int, str, bool, bool]] = []
         selection, follows = self._selection, self._symlinks is Symlinks.FOLLOW
         try:
             folder = self._open(path)
@@ -293,14 +308,15 @@ class _Walk:
                 is_link = not is_folder and entry.is_symlink()
                 is_way = is_link and follows and self._leads_to_folder(folder, name)
                 is_below_out = not selection.is_everything and selection.leaves_out(
-                    below, name, is_folder=is_folder or is_way, parent_is_out=is_out
+                    below, name, is_folder=is_folder or is_way, parent_is_out=is_out, parent_is_in=is_in
                 )
                 if is_below_out and not ((is_folder or is_way) and selection.descends_everywhere):
                     self._leave_out(below, "excluded", is_wished=True)
                 elif is_way and self._leads_up(folder, path, name):
                     self._leave_out(below, "a link to a folder that it is in")
                 elif is_folder or is_way:
-                    subfolders.append((entry.inode(), below, is_below_out))
+                    is_below_in = is_in or (not selection.is_everything and self._is_let_in(below))
+                    subfolders.append((entry.inode(), below, is_below_out, is_below_in))
                 elif is_temporary(name):
                     self._leave_out(below, _UNFINISHED)
                 else:
@@ -322,7 +338,7 @@ class _Walk:
             else:
                 self._file(folder, path, below, name, is_followed=True)
         subfolders.sort()
-        return [(below, is_below_out) for _, below, is_below_out in subfolders]
+        return [(below, is_below_out, is_below_in) for _, below, is_below_out, is_below_in in subfolders]
 
     def _leads_to_folder(self, folder: FolderHandle, name: str) -> bool:
         """Whether a link leads to a folder; one that leads nowhere is for later to complain about."""

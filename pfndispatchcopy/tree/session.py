@@ -201,6 +201,10 @@ class TreeOffload:
 
         self._in_source_lane(open_sources, "looked at")
         roots = [found.root for found, _ in self._sources]
+        if self._only is not None and roots[0].only is not None:
+            raise UsageError(
+                f"--files-from goes with a folder as the source, and {printable(roots[0].label)} is a file"
+            )
 
         def look(place: TreePlace) -> None:
             with place.watch("stat"):

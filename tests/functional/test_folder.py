@@ -254,6 +254,7 @@ def test_quiet_run_says_nothing(tmp_path: Path, card: Path) -> None:
         (["--require-mount", "CARD", "a"], "mounted volume"),
         (["--no-flush", "b", "CARD", "a"], "names no destination"),
         (["--files-from", "list", "-d", "a", "CARD", "other"], "exactly one folder"),
+        (["--files-from", "list", "file", "a"], "is a file"),
     ],
 )
 def test_refused_before_anything_is_written(tmp_path: Path, card: Path, arguments: list[str], words: str) -> None:

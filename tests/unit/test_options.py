@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pfndispatchcopy.errors import UsageError
-from pfndispatchcopy.model import Conflict, Preserve, Strategy, Verify, VerifySource
+from pfndispatchcopy.model import Conflict, Preserve, Strategy, Symlinks, Verify, VerifySource
 from pfndispatchcopy.options import DEFAULT_PRESERVE, CopyOptions, parse_preserve, parse_seconds, parse_size
 
 
@@ -134,6 +134,10 @@ def test_defaults_are_those_of_the_contract() -> None:
     assert not options.quick_check
     assert not options.require_mount
     assert options.no_flush == frozenset()
+    assert (options.exclude, options.include, options.exclude_system) == ((), (), False)
+    assert options.symlinks is Symlinks.COPY
+    assert options.resume
+    assert options.jobs is None
 
 
 def test_words_become_members_and_hash_names_canonical() -> None:
@@ -143,6 +147,9 @@ def test_words_become_members_and_hash_names_canonical() -> None:
         "on_conflict": "rename",
         "strategy": "single",
         "preserve": ["owner"],
+        "symlinks": "follow",
+        "exclude": ["*.tmp", "cache/"],
+        "include": iter(["*.mov"]),
     }
     options = CopyOptions(**words)
     assert options.hashes == ("xxh64be", "md5")
@@ -150,6 +157,8 @@ def test_words_become_members_and_hash_names_canonical() -> None:
     assert options.on_conflict is Conflict.RENAME
     assert options.strategy is Strategy.SINGLE
     assert options.preserve == {Preserve.OWNER}
+    assert options.symlinks is Symlinks.FOLLOW
+    assert (options.exclude, options.include) == (("*.tmp", "cache/"), ("*.mov",))
 
 
 @pytest.mark.parametrize(
@@ -177,6 +186,15 @@ def test_words_become_members_and_hash_names_canonical() -> None:
         ("on_conflict", "ask"),
         ("strategy", "fast"),
         ("preserve", ["colour"]),
+        ("jobs", 0),
+        ("jobs", -1),
+        ("jobs", 1.5),
+        ("jobs", "auto"),
+        ("jobs", True),
+        ("symlinks", "ignore"),
+        ("exclude", ["good", ""]),
+        ("exclude", ["[z-a]"]),
+        ("include", ["/"]),
     ],
 )
 def test_value_that_cannot_be_used_is_refused(name: str, value: object) -> None:
@@ -184,10 +202,24 @@ def test_value_that_cannot_be_used_is_refused(name: str, value: object) -> None:
         CopyOptions(**{name: value})  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", ["chunk_size", "queue_depth", "on_conflict", "strategy", "stall_timeout_s"])
+@pytest.mark.parametrize(
+    "name", ["chunk_size", "queue_depth", "on_conflict", "strategy", "stall_timeout_s", "jobs", "symlinks"]
+)
 def test_refusal_names_the_field(name: str) -> None:
     with pytest.raises(UsageError, match=name):
         CopyOptions(**{name: "nonsense"})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["exclude", "include"])
+def test_refusal_shows_the_pattern(name: str) -> None:
+    with pytest.raises(UsageError, match=r"'\[z-a\]' is no pattern"):
+        CopyOptions(**{name: ["*.mov", "[z-a]"]})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["exclude", "include"])
+def test_one_text_is_no_sequence_of_patterns(name: str) -> None:
+    with pytest.raises(UsageError):
+        CopyOptions(**{name: "*.mov"})  # type: ignore[arg-type]
 
 
 def test_zero_is_a_size_to_expect_and_a_time_that_never_ends() -> None:
@@ -207,7 +239,9 @@ def test_replacing_changes_only_what_is_named_and_validates_again() -> None:
 
 
 def test_options_survive_the_way_to_another_process() -> None:
-    options = CopyOptions(hashes=("md5", "xxh3"), no_flush=frozenset({"/a"}), on_conflict=Conflict.SKIP)
+    options = CopyOptions(
+        hashes=("md5", "xxh3"), no_flush=frozenset({"/a"}), on_conflict=Conflict.SKIP, exclude=("[!a]*",), jobs=3
+    )
     again = pickle.loads(pickle.dumps(options))
     assert again == options
     assert type(again) is CopyOptions
@@ -221,3 +255,5 @@ def test_options_as_data_are_json_and_in_a_fixed_order() -> None:
     assert data["preserve"] == ["mode", "owner", "times", "xattr"]
     assert data["hashes"] == ["xxh64be"]
     assert data["chunk_size"] is None
+    assert (data["exclude"], data["symlinks"], data["resume"], data["jobs"]) == ([], "copy", True, None)
+    assert CopyOptions(exclude=("b", "a"), jobs=2).as_dict()["exclude"] == ["b", "a"]
