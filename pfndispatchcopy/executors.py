@@ -60,10 +60,12 @@ class ForkedExecutor(Executor):
         self._waiting: SimpleQueue[tuple[Future[Any], bytes] | None] = SimpleQueue()
         self._workers = [nursery.worker() for _ in range(count)]
         self._alive = count
+        self._pids = {pid for _, pid in self._workers}
+        self._is_shut_down = False
         self._lock = threading.Lock()
         self._threads = [
-            threading.Thread(target=self._carry, args=(link,), name=f"pfn-carrier-{number}", daemon=True)
-            for number, (link, _) in enumerate(self._workers)
+            threading.Thread(target=self._carry, args=(link, pid), name=f"pfn-carrier-{number}", daemon=True)
+            for number, (link, pid) in enumerate(self._workers)
         ]
         for thread in self._threads:
             thread.start()
@@ -74,6 +76,8 @@ class ForkedExecutor(Executor):
             raise TypeError("a job takes no named arguments")
         future: Future[_T] = Future()
         with self._lock:
+            if self._is_shut_down:
+                raise RuntimeError("no job can be submitted after the shutdown")
             if self._alive:
                 self._waiting.put((future, pickle.dumps((fn, args))))
                 return future
@@ -84,20 +88,24 @@ class ForkedExecutor(Executor):
         """Tell every process to stop what it is doing."""
         if CANCEL_SIGNAL is None:
             return
-        for _, pid in self._workers:
+        with self._lock:
+            pids = sorted(self._pids)
+        for pid in pids:
             with suppress(OSError):
                 os.kill(pid, CANCEL_SIGNAL)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """End the processes when they are done; one that hangs in the kernel is left behind."""
         del cancel_futures
+        with self._lock:
+            self._is_shut_down = True
         for _ in self._threads:
             self._waiting.put(None)
         for thread in self._threads:
             if wait:
                 thread.join(_ENDING_S)
 
-    def _carry(self, link: "socket.socket") -> None:
+    def _carry(self, link: "socket.socket", pid: int) -> None:
         while (item := self._waiting.get()) is not None:
             future, packed = item
             if not future.set_running_or_notify_cancel():
@@ -108,6 +116,8 @@ class ForkedExecutor(Executor):
             except OSError:
                 answer = None
             if answer is None:
+                with self._lock:
+                    self._pids.discard(pid)
                 self._lose(future)
                 break
             is_good, result = pickle.loads(answer)  # noqa: S301 - from a process that was forked from this one
@@ -115,6 +125,8 @@ class ForkedExecutor(Executor):
                 future.set_result(result)
             else:
                 future.set_exception(result)
+        with self._lock:
+            self._pids.discard(pid)
         link.close()
 
     def _lose(self, future: Future[Any]) -> None:
@@ -128,4 +140,5 @@ class ForkedExecutor(Executor):
                 if item is not None:
                     orphans.append(item[0])
         for each in orphans:
-            each.set_exception(error)
+            if each is future or each.set_running_or_notify_cancel():
+                each.set_exception(error)

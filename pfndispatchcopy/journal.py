@@ -68,6 +68,7 @@ class Journal:
 
     Attributes:
         count: files that it tells of.
+        is_broken: whether it could not be written to: it tells of nothing more.
     """
 
     def __init__(self, system: System, folder: FolderHandle, name: str, fd: int, *, is_forced: bool) -> None:
@@ -75,6 +76,7 @@ class Journal:
         self.name = name
         self.is_forced = is_forced
         self.count = 0
+        self.is_broken = False
         self._system = system
         self._fd = fd
 

@@ -4,6 +4,7 @@ Both talk over sockets: a message is its length and a pickle. Nothing here is fo
 from the other, or from the same process.
 """
 
+import errno
 import os
 import pickle
 import signal
@@ -82,10 +83,12 @@ class Nursery:
         """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            with self._lock:
+            with theirs, self._lock:
                 socket.send_fds(self._link, [b"f"], [theirs.fileno()])
-            theirs.close()
             pid = int.from_bytes(_receive_exactly(ours, 4), "big")
+        except EOFError:
+            ours.close()
+            raise OSError(errno.ECHILD, "the process that starts others has ended") from None
         except BaseException:
             ours.close()
             raise

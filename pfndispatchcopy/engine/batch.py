@@ -819,7 +819,10 @@ class Batch:
         for target in self.targets:
             for pending in tuple(target.pending):
                 if pending.file is read.file:
-                    _ = self._set_aside(target, pending) if is_mismatch else self._remove(target, pending)
+                    if is_mismatch and not pending.is_existing:  # what was there before stays as it is
+                        self._set_aside(target, pending)
+                    else:
+                        self._remove(target, pending)
                     state = State.MISMATCH if is_mismatch else State.FAILED
                     read.outcomes[target.number] = Outcome(target.number, state, error=notice)
 

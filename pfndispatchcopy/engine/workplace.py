@@ -431,7 +431,9 @@ class _Work:
         lines: dict[tuple[object, ...], bytes] = {}  # most destinations are told the same
         for outcome, files in alike.values():
             line = b""
-            if outcome.state in _REMEMBERED and outcome.error is None:
+            # What was not forced to the medium is nothing that a later run could build on.
+            is_forced = self.setup.targets[outcome.number].is_forced
+            if is_forced and outcome.state in _REMEMBERED and outcome.error is None:
                 told = (outcome.state, outcome.read_back, outcome.name, *[file.number for file in files])
                 known = lines.get(told)
                 line = lines[told] = self._line(outcome, files) if known is None else known

@@ -127,8 +127,10 @@ def prove_sources(
     cancel: threading.Event,
     *,
     follow: bool,
-) -> Iterator[tuple[int, Notice]]:
-    """Read every source that was copied a second time, past the page cache; yield those that gave other bytes.
+) -> Iterator[tuple[int, Notice, bool]]:
+    """Read every source that was copied a second time, past the page cache; yield those that are not proven.
+
+    What is yielded is the number of the file, what is wrong, and whether it gave other bytes.
 
     Args:
         system: the calls.
@@ -167,17 +169,18 @@ def prove_sources(
             except (OSError, MismatchError) as error:
                 yield (
                     number,
-                    failure_notice(
-                        error,
-                        path=shown,
-                        operation="verify-source",
-                        aftermath="No copy of it can be trusted: the card, its reader or the cable gives changing"
-                        " bytes.",
-                    ),
+                    failure_notice(error, path=shown, operation="verify-source", aftermath=_aftermath(error)),
+                    isinstance(error, MismatchError),
                 )
     finally:
         for each in folders:
             each.close()
+
+
+def _aftermath(error: OSError | MismatchError) -> str:
+    if isinstance(error, MismatchError):
+        return "No copy of it can be trusted: the card, its reader or the cable gives changing bytes."
+    return "Its copies are those of the first reading, which nothing has confirmed."
 
 
 def _digest(system: System, fd: int, algorithm: str, buffer: memoryview, watch: OperationWatch) -> str:

@@ -14,10 +14,12 @@ from pfndispatchcopy.engine.lanes import OperationWatch
 from pfndispatchcopy.errors import LockedError, RefusedError
 from pfndispatchcopy.fileio.folders import DestinationFolder, OpenFolders
 from pfndispatchcopy.fileio.locks import FileLock
+from pfndispatchcopy.fileio.names import is_temporary_of, journal_name, lock_name
 from pfndispatchcopy.fileio.storage import StorageKind
 from pfndispatchcopy.fileio.system import FolderHandle, System
 from pfndispatchcopy.journal import Journal, Proof, Record
-from pfndispatchcopy.model import State, Symlinks, Verify
+from pfndispatchcopy.model import ReadBack, State, Symlinks, Verify, VerifySource
+from pfndispatchcopy.notices import reason_of
 from pfndispatchcopy.options import CopyOptions
 from pfndispatchcopy.places import Place
 from pfndispatchcopy.printable import printable
@@ -35,6 +37,7 @@ _OPEN_FOLDERS = 64
 # exFAT counts time in these steps, FAT and HFS+ in coarser ones, of two seconds at the most.
 _COARSE_NS = 10_000_000
 _COARSEST_NS = 2_000_000_000
+_FROM_THE_MEDIUM = frozenset({ReadBack.DIRECT, ReadBack.EVICTED, ReadBack.MEMORY})
 
 
 class Undertaking(NamedTuple):
@@ -155,6 +158,14 @@ class TreePlace(Place):
         for lock in self._locks:
             with self.watch("sweep"):
                 lock.sweep()
+        # The probe and the unfinished record of a killed run lie beside the copies.
+        names = [".", journal_name(work.key)]
+        kept = {self.probe, lock_name("."), *(lock.name for lock in self._locks)}
+        with self.watch("sweep"):
+            for name in work.system.list_names(self.open_folder.handle):
+                if any(is_temporary_of(name, each) for each in names) and name not in kept:
+                    with suppress(OSError):
+                        work.system.remove_name(self.open_folder.handle, name)
         stale = self.survey.stale if self.survey is not None else ()
         folders = OpenFolders(work.system, self.open_folder.handle)
         for path, name in stale:
@@ -167,26 +178,27 @@ class TreePlace(Place):
         """Read what an interrupted run has left, keep what is still true, and go on from there.
 
         Returns:
-            Why the record of an earlier run is not believed; None when it is, or when there is none.
-
-        Raises:
-            OSError: no record can be written.
+            What a person should know: why the record of an earlier run is not believed, or that none can be kept.
         """
         found: list[tuple[Proof, Record]] = []
         doubt = None
-        if work.options.resume:
+        # A record does not tell whether the source was read twice.
+        if work.options.resume and work.options.verify_source is VerifySource.NONE:
             with self.watch("read the record"):
                 found, doubt = Journal.read(work.system, self.open_folder.handle, work.key)
         kept = self._believe(work, found) if found else {}
-        with self.watch("write the record"):
-            self.journal = Journal.begin(
-                work.system,
-                self.open_folder.handle,
-                work.key,
-                kept,
-                is_forced=self.label not in work.options.no_flush and not self.is_memory,
-            )
-        return doubt
+        try:
+            with self.watch("write the record"):
+                self.journal = Journal.begin(
+                    work.system,
+                    self.open_folder.handle,
+                    work.key,
+                    kept,
+                    is_forced=self.label not in work.options.no_flush and not self.is_memory,
+                )
+        except OSError as error:  # the copies can be made all the same
+            return f"no record for a later run can be kept: {reason_of(error)}"
+        return None if doubt is None else f"the record of an earlier run is not used: {doubt}"
 
     def _believe(self, work: Undertaking, found: Sequence[tuple[Proof, Record]]) -> dict[Proof, list[Record]]:
         """Those records that are about a file of this run, prove what is asked for, and whose copy is as it was."""
@@ -199,6 +211,8 @@ class TreePlace(Place):
         try:
             for proof, record in found:
                 number = numbers.get(record.path, -1)
+                if "/" in record.name or record.name in (os.curdir, os.pardir):
+                    continue
                 if number < 0 or record.size != tree.files[number].size or not _is_enough(proof, work.options):
                     continue
                 root, folder = tree.folders[tree.files[number].folder]
@@ -238,7 +252,10 @@ def _is_enough(proof: Proof, options: CopyOptions) -> bool:
     """Whether what was proven then is what is asked for now."""
     if proof.hashes != options.hashes:
         return False
-    return options.verify is Verify.NONE or proof.state is not State.COPIED
+    if options.verify is Verify.DESTINATION:
+        return proof.read_back in _FROM_THE_MEDIUM
+    is_by_time = proof.state is State.IDENTICAL and proof.read_back is ReadBack.NONE
+    return options.quick_check or not is_by_time
 
 
 def _is_as_it_was(copy: os.stat_result, record: Record) -> bool:

@@ -129,6 +129,8 @@ class TreeOffload:
         self._told_kinds: Counter[tuple[str, str, str]] = Counter()
         self._first_of_kind: dict[tuple[str, str, str], Notice] = {}
         self._digests: dict[int, str] = {}
+        self._outcomes: dict[int, tuple[Outcome, ...]] = {}
+        self._has_lost_process = False
         self._source_gone: Notice | None = None
         self._tracker = ProgressTracker([])
         self._last_tick = 0.0
@@ -301,9 +303,7 @@ class TreeOffload:
 
     def _occupy(self) -> None:
         """Open every destination, made where it is missing; recognise it, lock it, read what was left there."""
-        work = Undertaking(
-            self._system, self._options, self._tree, [handle for _, handle in self._sources], self._cancel
-        )
+        work = self._undertaking()
 
         def take(place: TreePlace) -> None:
             with place.probe_removed_after():
@@ -311,7 +311,7 @@ class TreeOffload:
             place.sweep(work)
             doubt = place.resume(work)
             if doubt is not None:
-                self._warn(place, "resume", f"the record of an earlier run is not used: {doubt}")
+                self._warn(place, "resume", doubt)
 
         try:
             self._places.for_each(lambda place: place.enter(self._system))
@@ -321,6 +321,10 @@ class TreeOffload:
         finally:
             self._places.for_each(Place.remove_probe)
         self._require_anyone()
+
+    def _undertaking(self) -> Undertaking:
+        handles = [handle for _, handle in self._sources]
+        return Undertaking(self._system, self._options, self._tree, handles, self._cancel)
 
     def _require_no_alias(self) -> None:
         """Refuse when a probe shows up in a folder that passed for another one, or in a source."""
@@ -504,6 +508,7 @@ class TreeOffload:
             try:
                 report = future.result()
             except BrokenExecutor:
+                self._has_lost_process = True
                 # A process was killed; what it was doing is done again here, where it finds what is there already.
                 running[executors.submit_here(job._replace(setup=_without_freshness(job.setup)))] = job
                 continue
@@ -562,6 +567,7 @@ class TreeOffload:
         for file in report.files:
             if self._options.verify_source is VerifySource.AFTER_ALL and file.digests:
                 self._digests[file.number] = file.digests[0]
+                self._outcomes[file.number] = file.outcomes
             if self._tells_files:
                 self._observer(self._file_event(file))
 
@@ -618,7 +624,7 @@ class TreeOffload:
         """Write into each destination's record what is durable there, while the next jobs go on."""
         for settled in all_settled:
             place = self._places.all[settled.outcome.number]
-            if place.journal is not None and place.is_alive and settled.line:
+            if place.journal is not None and not place.journal.is_broken and place.is_alive and settled.line:
                 write = partial(_append, place, place.journal, settled.line, settled.files)
                 self._writing[self._places.lanes[place.number].submit(write, place.watch)] = place
         if len(self._writing) > _RECORDS_AHEAD * len(self._places.all):
@@ -629,7 +635,7 @@ class TreeOffload:
         writing, self._writing = self._writing, {}
         self._supervisor.wait(list(writing))
         for task, place in writing.items():
-            if task.error is None or place.journal is None:
+            if task.error is None or place.journal is None or place.journal.is_broken:
                 continue
             if task.hung_watch is not None:
                 place.was_given_up = True
@@ -645,7 +651,7 @@ class TreeOffload:
                     f"the record for a later run cannot be written: {reason_of(task.error)}. The copies are not"
                     " affected; a run after an interruption will compare what it finds",
                 )
-            place.journal = None
+            place.journal.is_broken = True
 
     # -- the end ------------------------------------------------------------------------------------------
 
@@ -658,6 +664,12 @@ class TreeOffload:
 
         def finish(place: TreePlace) -> None:
             assert place.folder is not None
+            fresh = place.fresh
+            if self._has_lost_process:  # which has left what it had in hand
+                with place.watch("sweep"):
+                    found = examine_destination(self._system, place.number, place.label, self._tree.roots)
+                    place.survey = survey(self._system, found, self._tree)
+                place.sweep(self._undertaking())
 
             def warn(path: str, text: str) -> None:
                 message = printable(f"{os.path.join(place.label, path)}: {text}")
@@ -671,7 +683,7 @@ class TreeOffload:
                 place.folder,
                 place.watch,
                 self._options,
-                fresh=place.fresh,
+                fresh=fresh,
                 flushes=self._is_forced(place) and not place.is_memory,
                 warn=warn,
             )
@@ -686,10 +698,10 @@ class TreeOffload:
 
     def _prove_sources(self) -> None:
         """Read all sources a second time, now that everything is copied."""
-        mismatches: list[tuple[int, Notice]] = []
+        unproven: list[tuple[int, Notice, bool]] = []
 
         def prove() -> None:
-            mismatches.extend(
+            unproven.extend(
                 prove_sources(
                     self._system,
                     self._tree,
@@ -702,29 +714,48 @@ class TreeOffload:
                 )
             )
 
-        self._in_source_lane(prove, "read again")
-        for number, notice in mismatches:
+        assert self._source_lane is not None
+        task = self._source_lane.submit(prove, self._source_watch)
+        self._supervisor.wait([task])
+        if task.error is not None:
+            notice = failure_notice(
+                task.error,
+                path=self._source_watch.label,
+                operation=self._source_watch.operation,
+                aftermath="The copies are complete, but the second reading of the source is not.",
+            )
             self._observer(ErrorEvent(notice))
-            self._set_aside(number, notice)
+            for place in self._places.alive:
+                place.tally.add(Outcome(place.number, State.FAILED, error=notice), 0, 0)
+        for number, notice, is_mismatch in unproven:
+            self._observer(ErrorEvent(notice))
+            self._distrust(number, notice, is_mismatch=is_mismatch)
 
-    def _set_aside(self, number: int, notice: Notice) -> None:
-        """The copies of a file that cannot be trusted get a name that says so."""
+    def _distrust(self, number: int, notice: Notice, *, is_mismatch: bool) -> None:
+        """Copies of a file that cannot be trusted get a name that says so; what was there before stays as it is."""
         entry = self._tree.files[number]
         folder = self._tree.folders[entry.folder]
         path = _join(self._tree.roots[folder.root].prefix, folder.path)
+        outcomes = {outcome.number: outcome for outcome in self._outcomes.get(number, ())}
 
         def set_aside(place: TreePlace) -> None:
-            assert place.folder is not None
-            folders = OpenFolders(self._system, place.folder.handle)
+            outcome = outcomes.get(place.number)
+            if not is_mismatch or outcome is None or outcome.state not in (State.VERIFIED, State.COPIED):
+                return
+            name = outcome.name or entry.name
+            folders = OpenFolders(self._system, place.open_folder.handle)
             try:
-                with place.watch("set aside"):
-                    self._system.rename_to_free_name(folders.get(path), entry.name, f"{entry.name}.corrupt")
+                with place.watch("set aside"), suppress(OSError):
+                    self._system.rename_to_free_name(folders.get(path), name, f"{name}.corrupt")
             finally:
                 folders.close()
 
-        self._places.for_each(set_aside, aftermath="The copy that cannot be trusted is there under its name.")
+        self._places.for_each(set_aside)
+        state = State.MISMATCH if is_mismatch else State.FAILED
         for place in self._places.alive:
-            place.tally.distrust(notice, entry.size)
+            outcome = outcomes.get(place.number)
+            if outcome is not None and outcome.state.is_complete:
+                place.tally.distrust(Outcome(place.number, state, error=notice), entry.size)
 
     def _result(self, plan: TreePlan, *, is_dry: bool = False) -> TreeResult:
         return TreeResult(
@@ -796,10 +827,12 @@ class _Executors:
         self.ahead = plan.batch_processes if self._processes is not None else 0
 
     def submit(self, job: Job) -> "Future[JobReport]":
-        if self._given is not None:
-            return self._given.submit(execute, job)
-        if self._processes is not None and job.strategy is Strategy.BATCH:
-            return self._processes.submit(execute, job)
+        executor = self._given
+        if executor is None and job.strategy is Strategy.BATCH:
+            executor = self._processes
+        if executor is not None:
+            with suppress(RuntimeError):  # it takes no more jobs
+                return executor.submit(execute, job)
         return self.submit_here(job)
 
     def submit_here(self, job: Job) -> "Future[JobReport]":

@@ -43,11 +43,11 @@ class Tally:
             self.files_failed += files
             self.first_error = self.first_error or outcome.error
 
-    def distrust(self, notice: Notice, size: int) -> None:
-        """A file that had been counted as complete cannot be trusted after all."""
+    def distrust(self, outcome: Outcome, size: int) -> None:
+        """A file that had been counted as complete cannot be trusted after all: *outcome* is how it ends now."""
         self.files_ok -= 1
         self.bytes_ok -= size
-        self.add(Outcome(-1, State.MISMATCH, error=notice), 1, size)
+        self.add(outcome, 1, size)
 
     def state(self, *, failure: Notice | None, is_cancelled: bool, if_empty: State) -> State:
         """The state of all files together: the worst there is, or of good ones the one that proves least."""

@@ -210,7 +210,6 @@ def test_when_all_processes_are_killed_every_job_says_so(forked: ForkedExecutor)
         forked.submit(_add, 1, 2).result(_PATIENCE_S)
 
 
-@pytest.mark.xfail(strict=True, reason="_lose: a waiting future that was cancelled ends the telling of those behind it")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_when_all_processes_are_killed_a_cancelled_job_does_not_hide_the_others(nursery: Nursery) -> None:
     executor = ForkedExecutor(nursery, 1)
@@ -226,7 +225,6 @@ def test_when_all_processes_are_killed_a_cancelled_job_does_not_hide_the_others(
     assert not pending
 
 
-@pytest.mark.xfail(strict=True, reason="ForkedExecutor.cancel_running signals the number of a process that is no more")
 def test_process_that_is_no_more_is_not_signalled(forked: ForkedExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its number may be another program's by then, which the signal would end."""
     dead = forked.submit(_own_pid).result(_PATIENCE_S)
@@ -241,7 +239,6 @@ def test_process_that_is_no_more_is_not_signalled(forked: ForkedExecutor, monkey
     assert dead not in signalled
 
 
-@pytest.mark.xfail(strict=True, reason="ForkedExecutor.submit after shutdown gives a future that is never done")
 def test_executor_that_was_shut_down_takes_no_job(nursery: Nursery) -> None:
     executor = ForkedExecutor(nursery, 1)
     executor.shutdown()
@@ -298,7 +295,6 @@ def test_closed_nursery_has_no_workers_to_give() -> None:
     gc.collect()
 
 
-@pytest.mark.xfail(strict=True, reason="Nursery.worker leaves the worker's end of the connection open when it fails")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_worker_that_is_not_to_be_had_leaves_no_connection_open(monkeypatch: pytest.MonkeyPatch) -> None:
     nursery = _open_nursery()
@@ -360,7 +356,6 @@ class _Childless:
         self._theirs.close()
 
 
-@pytest.mark.xfail(strict=True, raises=EOFError, reason="Nursery.worker raises EOFError where it promises OSError")
 def test_nursery_that_cannot_fork_says_so_as_an_error_of_the_system() -> None:
     childless = _Childless()
     try:
@@ -548,7 +543,6 @@ def test_run_without_a_process_to_be_had_is_done_here(tmp_path: Path) -> None:
     gc.collect()
 
 
-@pytest.mark.xfail(strict=True, raises=EOFError, reason="Nursery.worker raises EOFError where it promises OSError")
 @pytest.mark.usefixtures("small_batches")
 def test_run_at_a_limit_of_processes_is_done_here(tmp_path: Path) -> None:
     childless = _Childless()
@@ -624,7 +618,6 @@ def test_killed_process_fails_nothing_and_its_job_is_done_here(
     assert sorted(told) == sorted(trial.files)
 
 
-@pytest.mark.xfail(strict=True, reason="what a killed process has left under temporary names is not removed by the run")
 @pytest.mark.usefixtures("small_batches")
 def test_killed_process_leaves_no_temporary_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _copy_with_killed_workers(tmp_path, monkeypatch, "flush", 2, 1)
@@ -649,7 +642,6 @@ class _BreaksLater(Executor):
         return future
 
 
-@pytest.mark.xfail(strict=True, raises=BrokenExecutor, reason="_run_jobs: a pool that takes no more jobs ends the run")
 @pytest.mark.usefixtures("small_batches")
 def test_pool_of_the_caller_that_breaks_fails_nothing(tmp_path: Path) -> None:
     trial = TreeTrial(tmp_path, {f"f{number:02}": 100 for number in range(20)}, jobs=2)

@@ -412,7 +412,7 @@ class _Proof:
 
     def found(self) -> Iterator[tuple[str, Notice]]:
         """What was found, by path below the source."""
-        for number, notice in prove_sources(
+        for number, notice, is_mismatch in prove_sources(
             self._system,
             self.tree,
             [self._handle],
@@ -422,6 +422,7 @@ class _Proof:
             self.cancel,
             follow=self._is_followed,
         ):
+            assert is_mismatch == (notice.errno is None)
             yield self.tree.path_of(self.tree.files[number]), notice
 
     def close(self) -> None:

@@ -346,7 +346,6 @@ def test_copies_that_were_not_forced_then_are_read_back_when_they_are_forced_now
     assert trial.states("clip.mov") == [State.IDENTICAL]
 
 
-@pytest.mark.xfail(strict=True, reason="_is_enough: a copy that was not flushed then is enough where it is to be now")
 def test_copies_that_were_not_flushed_then_are_flushed_when_that_is_asked_for_now(trial: TreeTrial) -> None:
     _interrupt(trial, 1, no_flush={trial.label(0)}, verify=Verify.NONE)
     flushed_before = [name for _, name in trial.calls_of(0, "flush")]
@@ -355,9 +354,6 @@ def test_copies_that_were_not_flushed_then_are_flushed_when_that_is_asked_for_no
     assert _reads(trial)[0] == 1
 
 
-@pytest.mark.xfail(
-    strict=True, reason="_is_enough: `identical` that was judged in the cache alone is enough for --verify"
-)
 def test_files_that_were_identical_in_the_cache_are_read_from_the_medium_when_that_is_asked_for_now(
     trial: TreeTrial,
 ) -> None:
@@ -368,9 +364,6 @@ def test_files_that_were_identical_in_the_cache_are_read_from_the_medium_when_th
     assert _reads(trial)[0] == 1
 
 
-@pytest.mark.xfail(
-    strict=True, reason="_is_enough: `identical` by size and time alone is enough for a later full check"
-)
 def test_files_that_were_judged_quickly_then_are_compared_when_that_is_asked_for_now(trial: TreeTrial) -> None:
     """The first run took a file of the right size and time for identical; the second one is to compare content."""
     there = trial.occupy(1, "clip.mov", bytes(20_000), (trial.card / "clip.mov").stat().st_mtime_ns)
@@ -381,9 +374,6 @@ def test_files_that_were_judged_quickly_then_are_compared_when_that_is_asked_for
     assert result.exit_code == 3
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a record does not tell whether the source was proven: it is not, when asked for"
-)
 @pytest.mark.parametrize("way", [VerifySource.PER_FILE, VerifySource.AFTER_ALL])
 def test_source_that_was_not_proven_then_is_proven_when_that_is_asked_for_now(
     way: VerifySource, trial: TreeTrial
@@ -466,7 +456,6 @@ def test_path_that_the_run_does_not_have_is_ignored(path: str, trial: TreeTrial)
     assert not [each for call, each in trial.system.calls if "outside" in each or each == "/etc/passwd"]
 
 
-@pytest.mark.xfail(strict=True, reason="_believe looks at the name of a record without looking whether it is one")
 @pytest.mark.parametrize("name", ["../../outside", "/outside", "sub/../../../outside"])
 def test_name_in_a_record_that_leads_out_of_its_folder_is_ignored(name: str, trial: TreeTrial) -> None:
     """A file elsewhere of the right size and time is no copy."""
@@ -563,9 +552,6 @@ def test_record_that_cannot_be_gone_on_with_is_a_warning_and_the_copies_go_on(ca
     assert "The copies are not affected" in notice.message
 
 
-@pytest.mark.xfail(
-    strict=True, reason="_wait_for_records forgets a record that cannot be written: open, and never removed"
-)
 def test_record_that_could_not_be_gone_on_with_is_removed_at_the_end(trial: TreeTrial) -> None:
     rule = _fail_the_record(trial, "write", nth=2)
     result = trial.run(2)
@@ -595,7 +581,6 @@ def test_run_that_is_stopped_after_its_record_failed_can_be_gone_on_with(trial: 
     trial.require_good(result, 0, 1)
 
 
-@pytest.mark.xfail(strict=True, reason="TreePlace.resume: a record that cannot be begun fails the destination")
 @pytest.mark.parametrize("call", ["write", "flush", "replace_name"])
 def test_record_that_cannot_be_begun_is_a_warning_and_the_copies_go_on(call: str, trial: TreeTrial) -> None:
     """As on a full disk on which everything is already."""
@@ -859,9 +844,6 @@ def test_nothing_is_swept_where_there_are_no_locks(trial: TreeTrial) -> None:
     trial.require_no_partials()
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the probe (of '.') and the record's temporary file of a killed run are never swept"
-)
 @pytest.mark.parametrize("name", [".", journal_name(CARD)])
 def test_own_small_files_of_a_killed_run_are_swept(name: str, trial: TreeTrial) -> None:
     (trial.root / "d0").mkdir()

@@ -811,9 +811,6 @@ def _after_the_copy(trial: TreeTrial, action: Callable[..., Any]) -> tuple[TreeO
     return _offload(trial, [str(trial.card)], [trial.label(0)], **options), rule
 
 
-@pytest.mark.xfail(
-    strict=True, reason="prove_sources: a source that cannot be read again is taken for one that differs"
-)
 def test_card_that_is_pulled_before_the_second_reading_spoils_no_copy(trial: TreeTrial) -> None:
     """As when it is unplugged when the bar is at its end: nothing was found to differ, and the copies are good."""
 
@@ -830,7 +827,6 @@ def test_card_that_is_pulled_before_the_second_reading_spoils_no_copy(trial: Tre
 
 
 @pytest.mark.leaks
-@pytest.mark.xfail(strict=True, raises=RefusedError, reason="_prove_sources: a hang is raised as a refusal")
 def test_source_that_hangs_in_the_second_reading_fails_the_run_and_refuses_nothing(trial: TreeTrial) -> None:
     def hang(real: Callable[[], Any]) -> Any:
         trial.release.wait()
@@ -847,12 +843,7 @@ def test_source_that_hangs_in_the_second_reading_fails_the_run_and_refuses_nothi
 @pytest.mark.parametrize(
     "strategy",
     [
-        pytest.param(
-            Strategy.BATCH,
-            marks=pytest.mark.xfail(
-                strict=True, reason="Batch._distrust sets a file aside that was there before the run"
-            ),
-        ),
+        Strategy.BATCH,
         Strategy.SINGLE,
         Strategy.PARALLEL,
     ],
@@ -891,22 +882,17 @@ def _last_reading(trial: TreeTrial) -> int:
         return calls.count("open_source_name") + calls.count("rewind")
 
 
-@pytest.mark.xfail(
-    strict=True, reason="_set_aside does not know what became of the file there: it takes what has the name"
-)
 @pytest.mark.parametrize("rule", [Conflict.ERROR, Conflict.SKIP])
 def test_old_file_in_conflict_is_not_set_aside_at_the_end(rule: Conflict, trial: TreeTrial) -> None:
     _require_old_file_is_kept(trial, rule, {"clip.mov": b"precious, and of another take"})
 
 
-@pytest.mark.xfail(strict=True, reason="_set_aside does not know the name of the copy there: it takes the wanted one")
 def test_copy_beside_an_old_file_is_what_is_set_aside_at_the_end(trial: TreeTrial) -> None:
     bad = trial.files["clip.mov"]
     expected = {"clip.mov": b"precious, and of another take", "clip 2.mov.corrupt": bad}
     _require_old_file_is_kept(trial, Conflict.RENAME, expected)
 
 
-@pytest.mark.xfail(strict=True, reason="_set_aside fails the whole destination where there is nothing to be set aside")
 def test_destination_that_did_not_get_the_file_has_nothing_to_be_set_aside(trial: TreeTrial) -> None:
     writing = trial.fail("write", errno.EIO, 1, name="clip.mov")
     fault = _SecondReading(trial, "clip.mov", flip, nth=_last_reading(trial))

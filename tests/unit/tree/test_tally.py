@@ -123,7 +123,7 @@ def test_stop_does_not_undo_what_is_complete() -> None:
 def test_file_that_is_distrusted_was_never_good() -> None:
     tally = Tally()
     tally.add(_outcome(State.VERIFIED), 3, 600)
-    tally.distrust(_ERROR, 200)
+    tally.distrust(_outcome(State.MISMATCH)._replace(error=_ERROR), 200)
     assert (tally.files_ok, tally.files_failed, tally.bytes_ok) == (2, 1, 400)
     assert _state(tally) is State.MISMATCH
     assert tally.first_error is _ERROR
