@@ -16,10 +16,11 @@ import stat
 import threading
 from collections.abc import Callable, Iterator, Sequence
 
+from pfndispatchcopy.engine.batch_target import BatchTarget, Pending
 from pfndispatchcopy.engine.chunks import page_aligned_buffer
 from pfndispatchcopy.engine.existing import is_as_old
 from pfndispatchcopy.engine.jobs import FATAL_FOR_DESTINATION, FATAL_FOR_SOURCE, FileReport, JobFile, Outcome
-from pfndispatchcopy.engine.lanes import AwakeClock
+from pfndispatchcopy.engine.lanes import SOURCE, Pulse
 from pfndispatchcopy.engine.links import make_link, read_link
 from pfndispatchcopy.engine.source import BandwidthLimit
 from pfndispatchcopy.errors import (
@@ -31,7 +32,7 @@ from pfndispatchcopy.errors import (
     SourceChangedError,
 )
 from pfndispatchcopy.events import ErrorEvent, WarningEvent
-from pfndispatchcopy.fileio.folders import DestinationFolder, OpenFolders
+from pfndispatchcopy.fileio.folders import OpenFolders
 from pfndispatchcopy.fileio.metadata import PERMISSION_BITS, apply_metadata
 from pfndispatchcopy.fileio.names import temporary_name
 from pfndispatchcopy.fileio.readback import open_past_cache
@@ -52,7 +53,7 @@ from pfndispatchcopy.notices import errno_name, failure_notice, reason_of
 from pfndispatchcopy.options import CopyOptions
 from pfndispatchcopy.printable import printable
 
-__all__ = ["LARGEST_SMALL_FILE", "Batch", "BatchTarget", "Pulse", "buffer_size"]
+__all__ = ["LARGEST_SMALL_FILE", "Batch", "buffer_size"]
 
 # A file up to this size is held whole in memory by the batch path.
 LARGEST_SMALL_FILE = 4 << 20
@@ -67,7 +68,6 @@ _PATIENCE = 10
 _SICK = frozenset({"EIO", "EREMOTEIO", "ETIMEDOUT"})
 _EMPTY_WRITES_TOLERATED = 3
 _PAGE = 4096
-_SOURCE = -1
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL
 # Status of a source, and the extended attributes that are to be kept.
 _Found = tuple[os.stat_result, tuple[tuple[str, bytes], ...]]
@@ -76,118 +76,6 @@ _Found = tuple[os.stat_result, tuple[tuple[str, bytes], ...]]
 def buffer_size(largest_small: int) -> int:
     """Bytes of memory of a batch: one byte more than the largest file shows that a file has grown."""
     return largest_small + _PAGE
-
-
-class Pulse:
-    """Shows, for next to nothing, that a loop goes on: a watch for its supervisor.
-
-    Attributes:
-        owner: number of the destination whose operation goes on; -1 is the source.
-        operation: in a word.
-        beats: operations so far.
-        is_busy: whether an operation goes on at all.
-    """
-
-    __slots__ = ("_clock", "_last", "_since", "beats", "is_busy", "offset", "operation", "owner")
-
-    def __init__(self, clock: AwakeClock) -> None:
-        self.owner = _SOURCE
-        self.operation = "open"
-        self.offset: int | None = None
-        self.beats = 0
-        self.is_busy = False
-        self._clock = clock
-        self._last = -1
-        self._since = 0.0
-
-    def seconds_busy(self) -> float:
-        """For how long the operation at hand has been going on, as far as the supervisor has looked."""
-        if self.beats != self._last or not self.is_busy:
-            self._last, self._since = self.beats, self._clock.now
-            return 0.0
-        return self._clock.now - self._since
-
-
-class _Pending:
-    """One file on one destination: under its temporary name, or one that was there already."""
-
-    __slots__ = ("fd", "file", "folder", "folder_path", "index", "inode", "is_existing", "name", "size", "way")
-
-    def __init__(
-        self, index: int, file: JobFile, folder: FolderHandle, folder_path: str, name: str, fd: int, size: int
-    ) -> None:
-        self.index = index
-        self.file = file
-        self.folder = folder
-        self.folder_path = folder_path
-        self.name = name
-        self.fd = fd
-        self.size = size
-        self.way = ReadBack.NONE
-        self.is_existing = False
-        self.inode = 0
-
-
-class BatchTarget:
-    """One destination of a batch.
-
-    Args:
-        number: its place among the destinations.
-        label: as the caller spelled it.
-        root: its root folder.
-        prefix: path below it that the files go to.
-        is_memory: whether the medium is memory.
-        is_forced: whether it is forced to stable storage.
-        is_fresh: whether nothing can be under the files' names.
-    """
-
-    def __init__(
-        self, system: System, number: int, label: str, root: DestinationFolder, prefix: str, *,
-        is_memory: bool, is_forced: bool, is_fresh: bool,
-    ) -> None:  # fmt: skip
-        self.number = number
-        self.label = label
-        self.root = root
-        self.prefix = prefix
-        self.is_memory = is_memory
-        self.is_forced = is_forced
-        self.is_on_disk = is_forced and not is_memory
-        self.is_fresh = is_fresh
-        self.folders = OpenFolders(system, root.handle, make=True)
-        self._entered: str | None = None
-        self._here = "", root.handle
-        self.pending: list[_Pending] = []
-        self.touched: dict[str, FolderHandle] = {}
-        self.failures_in_a_row = 0
-        self.death: Notice | None = None
-        self.good: dict[tuple[ReadBack, bool], Outcome] = {}
-
-    def path_of(self, file: JobFile) -> str:
-        """Full path of a file's copy."""
-        return os.path.join(self.label, self.folder_of(file), file.name)
-
-    def enter(self, file: JobFile) -> tuple[str, FolderHandle]:
-        """Path below the root and handle of the folder that a file goes to; neighbours mostly share it.
-
-        Raises:
-            OSError: it cannot be made or opened.
-        """
-        if file.folder != self._entered:
-            path = self.folder_of(file)
-            self._here = path, self.folders.get(path)
-            self._entered = file.folder
-        return self._here
-
-    def trim(self, most: int) -> None:
-        """Close folders, when more than *most* are open."""
-        self._entered = None
-        self.folders.trim(most)
-
-    def folder_of(self, file: JobFile) -> str:
-        """Path below the root of the folder that a file goes to."""
-        if not self.prefix:
-            return file.folder
-        return f"{self.prefix}/{file.folder}" if file.folder else self.prefix
 
 
 class _Read:
@@ -407,7 +295,7 @@ class Batch:
             OSError: the link cannot be read.
         """
         file = read.file
-        self._at(_SOURCE, "read the link")
+        self._at(SOURCE, "read the link")
         link = read_link(self._system, self._folders.get(file.folder), file.name)
         read.size, read.mtime_ns = 0, link.mtime_ns
         for target in targets:
@@ -449,7 +337,7 @@ class Batch:
 
     def _is_identical_by_time(self, read: _Read, there: dict[int, os.stat_result]) -> bool:
         """Whether size and time already say that all copies are there, and that is enough: nothing is read then."""
-        self._at(_SOURCE, "stat")
+        self._at(SOURCE, "stat")
         status = self._look_at_source(read.file)
         if status.st_size != read.size or not all(is_as_old(copy, status.st_mtime_ns) for copy in there.values()):
             return False
@@ -475,7 +363,7 @@ class Batch:
             SourceChangedError: it changed meanwhile, or is no file any more.
         """
         system, file, buffer = self._system, read.file, self._buffer
-        self._at(_SOURCE, "open")
+        self._at(SOURCE, "open")
         folder = self._folders.get(file.folder)
         fd = system.open_source_name(folder, file.name, follow=self._follow)
         try:
@@ -485,7 +373,7 @@ class Batch:
             size = before.st_size
             if size > self._largest_small:
                 return None
-            self._at(_SOURCE, "read")
+            self._at(SOURCE, "read")
             count = 0
             while count < size:
                 got = system.read(fd, buffer[count:])
@@ -534,12 +422,12 @@ class Batch:
         if self.is_given_up or target.death is not None:
             return
         system, pulse, file = self._system, self._pulse, read.file
-        pending: _Pending | None = None
+        pending: Pending | None = None
         self._at(target.number, "create")
         try:
             folder_path, folder = target.enter(file)
             fd = system.open_name(folder, temporary, _CREATE)
-            pending = _Pending(index, file, folder, folder_path, temporary, fd, read.size)
+            pending = Pending(index, file, folder, folder_path, temporary, fd, read.size)
             target.pending.append(pending)
             pulse.operation = "write"
             pulse.beats += 1
@@ -580,11 +468,11 @@ class Batch:
         except OSError as error:
             self._fail(read, target, error, None)
             return
-        pending = _Pending(index, file, folder, folder_path, file.name, fd, read.size)
+        pending = Pending(index, file, folder, folder_path, file.name, fd, read.size)
         pending.is_existing = True
         target.pending.append(pending)
 
-    def _differ(self, read: _Read, target: BatchTarget, pending: _Pending) -> None:
+    def _differ(self, read: _Read, target: BatchTarget, pending: Pending) -> None:
         """What was there already turned out to differ: what the conflict rule says."""
         rule = self._options.on_conflict
         if rule is Conflict.ERROR:
@@ -639,7 +527,7 @@ class Batch:
     ) -> Notice:
         return failure_notice(error, path=path, operation=operation, destination=target.label, aftermath=aftermath)
 
-    def _fail(self, read: _Read, target: BatchTarget, error: BaseException, pending: _Pending | None) -> None:
+    def _fail(self, read: _Read, target: BatchTarget, error: BaseException, pending: Pending | None) -> None:
         """One file failed on one destination: remove it there, and say so."""
         operation = self._pulse.operation
         state = State.FAILED
@@ -662,12 +550,12 @@ class Batch:
         if notice.errno in FATAL_FOR_DESTINATION or target.failures_in_a_row >= _PATIENCE:
             target.death = notice
 
-    def _close(self, pending: _Pending) -> None:
+    def _close(self, pending: Pending) -> None:
         fd, pending.fd = pending.fd, -1
         if fd >= 0:
             self._system.close(fd)
 
-    def _remove(self, target: BatchTarget, pending: _Pending) -> str:
+    def _remove(self, target: BatchTarget, pending: Pending) -> str:
         """Close a pending file and remove its temporary name; returns in a sentence what is left."""
         if pending in target.pending:
             target.pending.remove(pending)
@@ -684,7 +572,7 @@ class Batch:
             return f"Left behind, because it could not be removed ({reason_of(error)}): {path}."
         return "Nothing of it was left behind."
 
-    def _set_aside(self, target: BatchTarget, pending: _Pending) -> str:
+    def _set_aside(self, target: BatchTarget, pending: Pending) -> str:
         """Keep a bad copy under a name that says so; returns in a sentence what is left."""
         corrupt_name = f"{pending.file.name}.corrupt"
         try:
@@ -720,7 +608,7 @@ class Batch:
                 self._fail(reads[pending.index], target, error, pending)
 
     def _verify(self, reads: Sequence[_Read], target: BatchTarget) -> None:
-        opened: list[tuple[_Pending, int]] = []
+        opened: list[tuple[Pending, int]] = []
         for pending in target.pending:
             if not (self._verifies or pending.is_existing):
                 continue
@@ -750,14 +638,14 @@ class Batch:
                 else:
                     self._fail(read, target, error, pending)
 
-    def _open_direct(self, pending: _Pending) -> int:
+    def _open_direct(self, pending: Pending) -> int:
         fd = self._system.open_direct(pending.folder, pending.name)
         if self._system.status_of_file(fd).st_ino != self._system.status_of_file(pending.fd).st_ino:
             self._system.close(fd)
             raise FileNotFoundError(pending.name)
         return fd
 
-    def _compare(self, pending: _Pending, fd: int, read: _Read) -> None:
+    def _compare(self, pending: Pending, fd: int, read: _Read) -> None:
         try:
             try:
                 digest = self._digest(fd)
@@ -789,7 +677,7 @@ class Batch:
         for read in reads:
             if not read.digests or self._is_over():
                 continue
-            self._at(_SOURCE, "read again")
+            self._at(SOURCE, "read again")
             try:
                 fd = self._system.open_source_name(
                     self._folders.get(read.file.folder), read.file.name, follow=self._follow
@@ -835,7 +723,7 @@ class Batch:
             self._give_name(reads[pending.index], target, pending)
         target.pending = [pending for pending in target.pending if target.number not in reads[pending.index].outcomes]
 
-    def _give_name(self, read: _Read, target: BatchTarget, pending: _Pending) -> None:
+    def _give_name(self, read: _Read, target: BatchTarget, pending: Pending) -> None:
         """Close what is complete, and give it its final name, or not where it turns out to be taken."""
         system, pulse = self._system, self._pulse
         self._at(target.number, "close")
@@ -862,7 +750,7 @@ class Batch:
         target.touched[pending.folder_path] = pending.folder
         read.outcomes[target.number] = self._good_outcome(target, pending, read)
 
-    def _require_same_file(self, pending: _Pending) -> None:
+    def _require_same_file(self, pending: Pending) -> None:
         """Make sure that the name leads to what was verified.
 
         Raises:
@@ -871,7 +759,7 @@ class Batch:
         if self._system.status_of_name(pending.folder, pending.name).st_ino != pending.inode:
             raise OSError(errno.ESTALE, "another file was put in the place of the temporary one", pending.name)
 
-    def _good_outcome(self, target: BatchTarget, pending: _Pending, read: _Read) -> Outcome:
+    def _good_outcome(self, target: BatchTarget, pending: Pending, read: _Read) -> Outcome:
         way = pending.way
         outcome = target.good.get((way, pending.is_existing))
         if outcome is None:

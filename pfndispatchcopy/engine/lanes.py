@@ -16,13 +16,15 @@ from typing import Any, Protocol
 
 from pfndispatchcopy.errors import OperationCancelledError, StalledError
 
-__all__ = ["AwakeClock", "Lane", "OperationWatch", "Supervisor", "Task", "Watch"]
+__all__ = ["SOURCE", "AwakeClock", "Lane", "OperationWatch", "Pulse", "Supervisor", "Task", "Watch"]
 
 # How often the supervisor looks: the pace of progress events, of which with a last one there may be ten in
 # any second, and the finest stall it can see.
 TICK_S = 0.125
 # After a cancel, how long an operation that is in the kernel may take before its lane is given up.
 CANCEL_GRACE_S = 5.0
+# The owner of an operation that concerns the source, where destinations have numbers.
+SOURCE = -1
 
 
 class AwakeClock:
@@ -94,6 +96,36 @@ class Watch(Protocol):
 
     def seconds_busy(self) -> float:
         """For how long the operation at hand has been going on; 0 between operations."""
+
+
+class Pulse:
+    """Shows, for next to nothing, that a loop goes on: a watch for its supervisor.
+
+    Attributes:
+        owner: number of the destination whose operation goes on; -1 is the source.
+        operation: in a word.
+        beats: operations so far.
+        is_busy: whether an operation goes on at all.
+    """
+
+    __slots__ = ("_clock", "_last", "_since", "beats", "is_busy", "offset", "operation", "owner")
+
+    def __init__(self, clock: AwakeClock) -> None:
+        self.owner = SOURCE
+        self.operation = "open"
+        self.offset: int | None = None
+        self.beats = 0
+        self.is_busy = False
+        self._clock = clock
+        self._last = -1
+        self._since = 0.0
+
+    def seconds_busy(self) -> float:
+        """For how long the operation at hand has been going on, as far as the supervisor has looked."""
+        if self.beats != self._last or not self.is_busy:
+            self._last, self._since = self.beats, self._clock.now
+            return 0.0
+        return self._clock.now - self._since
 
 
 class Task:

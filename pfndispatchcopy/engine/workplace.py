@@ -12,7 +12,8 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from time import monotonic
 
-from pfndispatchcopy.engine.batch import Batch, BatchTarget, Pulse
+from pfndispatchcopy.engine.batch import Batch
+from pfndispatchcopy.engine.batch_target import BatchTarget
 from pfndispatchcopy.engine.copy import copy_file
 from pfndispatchcopy.engine.crew import Crew, Reading
 from pfndispatchcopy.engine.destination import CopyContext, Target
@@ -27,7 +28,7 @@ from pfndispatchcopy.engine.jobs import (
     Outcome,
     Settled,
 )
-from pfndispatchcopy.engine.lanes import OperationWatch, Supervisor
+from pfndispatchcopy.engine.lanes import OperationWatch, Pulse, Supervisor
 from pfndispatchcopy.engine.source import BandwidthLimit, SourceFile, SourceName
 from pfndispatchcopy.errors import OperationCancelledError, RefusedError, SourceChangedError, StalledError
 from pfndispatchcopy.events import ErrorEvent, Event, Observer, PartialEvent, WarningEvent, ignore_events

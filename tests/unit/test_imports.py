@@ -232,6 +232,7 @@ _HARMLESS_OS_CALLS = {
     "os.path.basename",
     "os.path.dirname",
     "os.path.join",
+    "os.path.normpath",
     "os.path.splitext",
     "os.set_blocking",
     "os.strerror",
