@@ -29,8 +29,8 @@ def log_line(fields: dict[str, Any]) -> tuple[str, str] | None:
             states = ", ".join(
                 f"{exact_path(each)} {each['state']} ({each['read_back']})" for each in fields["destinations"]
             )
-            hashes = " ".join(f"{name}:{value}" for name, value in fields["hashes"].items())
-            text = f"file: {exact_path(fields)}, {fields['size']} bytes, {hashes}: {states}"
+            hashes = "".join(f", {name}:{value}" for name, value in fields["hashes"].items())
+            text = f"file: {exact_path(fields)}, {fields['size']} bytes{hashes}: {states}"
         case "left_out":
             text = f"left out: {exact_path(fields)} ({fields['reason']})"
         case "summary":
