@@ -668,7 +668,7 @@ class TreeOffload:
             if self._has_lost_process:  # which has left what it had in hand
                 with place.watch("sweep"):
                     found = examine_destination(self._system, place.number, place.label, self._tree.roots)
-                    place.survey = survey(self._system, found, self._tree)
+                    place.survey = survey(self._system, found, self._tree, place.watch.beat)
                 place.sweep(self._undertaking())
 
             def warn(path: str, text: str) -> None:
@@ -688,6 +688,9 @@ class TreeOffload:
                 warn=warn,
             )
 
+        if self._source_gone is not None:  # and with it what its folders had
+            self._tell_of_repeated_warnings()
+            return
         before = {place.number for place in self._places.alive}
         self._places.for_each(finish, aftermath="The files are there; the folders are not as they should be.")
         for place in self._places.all:
@@ -745,8 +748,14 @@ class TreeOffload:
             name = outcome.name or entry.name
             folders = OpenFolders(self._system, place.open_folder.handle)
             try:
-                with place.watch("set aside"), suppress(OSError):
-                    self._system.rename_to_free_name(folders.get(path), name, f"{name}.corrupt")
+                with place.watch("set aside"), suppress(FileNotFoundError):
+                    handle = folders.get(path)
+                    try:
+                        self._system.rename_to_free_name(handle, name, f"{name}.corrupt")
+                    except FileNotFoundError:
+                        raise
+                    except OSError:  # that name cannot be made: no bad copy keeps a good name
+                        self._system.remove_name(handle, name)
             finally:
                 folders.close()
 

@@ -609,8 +609,6 @@ def test_killed_process_fails_nothing_and_its_job_is_done_here(
     call: str, nth: int, lives: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trial, result = _copy_with_killed_workers(tmp_path, monkeypatch, call, nth, lives)
-    for path in partials(tmp_path):  # see the next test
-        path.unlink()
     assert result.exit_code == 0
     trial.require_good(result, 0, 1)
     assert trial.notices(ErrorEvent) == []
@@ -624,6 +622,34 @@ def test_killed_process_leaves_no_temporary_names(tmp_path: Path, monkeypatch: p
     left = partials(tmp_path)
     for path in left:
         path.unlink()
+    assert left == []
+
+
+@pytest.mark.usefixtures("small_batches")
+def test_sweeping_after_a_killed_process_is_no_hang_however_long_it_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lanes, "TICK_S", 0.03)
+    killer = _Killer(tmp_path, "flush", 1, 1)
+    monkeypatch.setattr(workplace, "native_system", killer)
+    nursery = _open_nursery()
+    trial = TreeTrial(tmp_path, {f"{number:02}/f": 100 for number in range(16)}, jobs=2)
+    pause = threading.Event()
+
+    def slowly(real: Callable[[], Any], *arguments: Any) -> Any:
+        pause.wait(0.05)
+        return real()
+
+    rule = trial.system.rule("entries", slowly, where=f"/d1/{CARD}", times=None)
+    result = trial.run_within(30, 2, nursery=nursery, stall_timeout_s=0.4)
+    nursery.close()
+    trial.end()
+    left = partials(tmp_path)
+    for path in left:
+        path.unlink()
+    assert killer.fired == 1
+    assert rule.fired >= 16
+    assert result.exit_code == 0
     assert left == []
 
 

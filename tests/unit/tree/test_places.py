@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -537,7 +538,6 @@ def _fail_the_record(trial: TreeTrial, call: str, nth: int = 1, times: int | Non
     return trial.system.fail(call, errno.ENOSPC, where=where, nth=nth, times=times)
 
 
-@pytest.mark.leaks  # see the test below
 @pytest.mark.parametrize("call", ["write", "flush"])
 def test_record_that_cannot_be_gone_on_with_is_a_warning_and_the_copies_go_on(call: str, trial: TreeTrial) -> None:
     rule = _fail_the_record(trial, call, nth=2)
@@ -570,7 +570,6 @@ def test_record_that_could_not_be_gone_on_with_is_removed_at_the_end(trial: Tree
     assert not left
 
 
-@pytest.mark.leaks
 def test_run_that_is_stopped_after_its_record_failed_can_be_gone_on_with(trial: TreeTrial) -> None:
     rule = _fail_the_record(trial, "write", nth=3)
     cancel = trial.cancel_at("open_source_name", name="small.txt")
@@ -705,6 +704,24 @@ def test_lock_is_waited_for_on_request(trial: TreeTrial) -> None:
     assert 0.3 <= monotonic() - begin < 5
     assert result.exit_code == 0
     trial.require_good(result, 0, 1)
+
+
+@pytest.mark.parametrize("strategy", [Strategy.BATCH, Strategy.SINGLE])
+def test_what_the_other_run_has_copied_meanwhile_is_not_copied_again(strategy: Strategy, trial: TreeTrial) -> None:
+    """When this one looked, before it waited, nothing was there."""
+    held = _Held(trial.root / "d0")
+
+    def finish() -> None:
+        shutil.copytree(trial.card, trial.copy(0))
+        held.release()
+
+    timer = threading.Timer(0.3, finish)
+    timer.start()
+    result = trial.run(1, lock_wait_s=10, strategy=strategy)
+    timer.join()
+    assert result.exit_code == 0
+    assert [trial.states(name) for name in _NAMES] == [[State.IDENTICAL]] * 3
+    trial.require_good(result, 0)
 
 
 def test_lock_is_waited_for_no_longer_than_was_asked(trial: TreeTrial) -> None:

@@ -904,6 +904,53 @@ def test_destination_that_did_not_get_the_file_has_nothing_to_be_set_aside(trial
     assert (each.error.operation, each.error.errno) == ("write", "EIO")
 
 
+@pytest.mark.parametrize(
+    "way",
+    [
+        VerifySource.PER_FILE,
+        VerifySource.AFTER_ALL,
+    ],
+)
+@pytest.mark.parametrize("strategy", _ALL)
+def test_copy_that_cannot_be_trusted_has_no_final_name_even_where_the_other_name_is_taken(
+    strategy: Strategy, way: VerifySource, trial: TreeTrial
+) -> None:
+    """As when the same card is read a second time with a bad reader: NAME.corrupt is there from the first time."""
+    older = trial.occupy(1, "clip.mov.corrupt", b"an older one")
+    fault = _SecondReading(trial, "clip.mov", flip)
+    result = trial.run(strategy=strategy, verify_source=way)
+    assert fault.fired == 1
+    assert result.exit_code == 4
+    assert older.read_bytes() == b"an older one"
+    assert not any(trial.copy(number, "clip.mov").exists() for number in range(3))
+
+
+@pytest.mark.leaks
+def test_destinations_are_not_blamed_for_a_source_that_hangs_for_good(trial: TreeTrial) -> None:
+    """Whatever is asked of the card hangs from a moment on: the metadata of its folders as well."""
+    hangs = threading.Event()
+
+    def begin(real: Callable[[], Any], *arguments: Any) -> Any:
+        hangs.set()
+        trial.release.wait()
+        return real()
+
+    def anything(real: Callable[[], Any], *arguments: Any) -> Any:
+        if hangs.is_set():
+            trial.release.wait()
+        return real()
+
+    rule = trial.rule("read", begin, name="small.txt")
+    for call in ("open_subfolder", "status_of_file", "status_of_name", "xattrs", "read", "close_folder"):
+        trial.rule(call, anything, times=None)
+    started = monotonic()
+    result = trial.run_within(10, stall_timeout_s=0.3)
+    assert rule.fired == 1
+    assert monotonic() - started < 0.3 * 5
+    assert [each.state for each in result.destinations] == [State.FAILED] * 3
+    assert [notice.destination for notice in trial.notices(ErrorEvent)] == [None]
+
+
 def test_cancel_in_the_second_reading_leaves_the_copies_but_is_no_success(trial: TreeTrial) -> None:
     rule = trial.cancel_at("open_source_name", nth=_last_reading(trial) + 2)
     result = trial.run_within(10, strategy=Strategy.SINGLE, verify_source=VerifySource.AFTER_ALL)
