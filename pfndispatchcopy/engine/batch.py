@@ -22,6 +22,7 @@ from pfndispatchcopy.engine.existing import is_as_old
 from pfndispatchcopy.engine.jobs import FATAL_FOR_DESTINATION, FATAL_FOR_SOURCE, FileReport, JobFile, Outcome
 from pfndispatchcopy.engine.lanes import SOURCE, Pulse
 from pfndispatchcopy.engine.links import make_link, read_link
+from pfndispatchcopy.engine.second_reading import digest_again
 from pfndispatchcopy.engine.source import BandwidthLimit
 from pfndispatchcopy.errors import (
     ConflictError,
@@ -679,14 +680,8 @@ class Batch:
                 continue
             self._at(SOURCE, "read again")
             try:
-                fd = self._system.open_source_name(
-                    self._folders.get(read.file.folder), read.file.name, follow=self._follow
-                )
-                try:
-                    self._system.drop_cache(fd)
-                    digest = self._digest(fd)
-                finally:
-                    self._system.close(fd)
+                folder = self._folders.get(read.file.folder)
+                digest = digest_again(self._system, folder, read.file.name, self._digest, follow=self._follow)
                 if digest != read.digests[self._comparison]:
                     raise MismatchError(
                         f"the second reading gave {self._comparison}:{digest}, the first one"

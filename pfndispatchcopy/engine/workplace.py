@@ -199,7 +199,10 @@ class Workplace:
         """The open folder of a source."""
         handle = self._sources.get(number)
         if handle is None:
-            handle = self._sources[number] = self.system.open_folder(self.setup.sources[number].path)
+            opened = self.system.open_folder(self.setup.sources[number].path)
+            handle = self._sources.setdefault(number, opened)
+            if handle is not opened:  # another thread was quicker; a lock would be held while an opening hangs
+                self.system.close_folder(opened)
         return handle
 
     def root(self, number: int) -> DestinationFolder:
@@ -214,7 +217,10 @@ class Workplace:
             handle = self.system.open_folder(target.path)
             if target.identity is not None:
                 handle = handle._replace(identity=target.identity)
-            root = self._roots[number] = DestinationFolder(self.system, handle, ())
+            opened = DestinationFolder(self.system, handle, ())
+            root = self._roots.setdefault(number, opened)
+            if root is not opened:
+                opened.close()
             root.check_identity()
         return root
 

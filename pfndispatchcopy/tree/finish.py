@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from pfndispatchcopy.engine.chunks import page_aligned_buffer
 from pfndispatchcopy.engine.lanes import OperationWatch
+from pfndispatchcopy.engine.second_reading import digest_again
 from pfndispatchcopy.errors import MismatchError
 from pfndispatchcopy.fileio.folders import DestinationFolder, OpenFolders
 from pfndispatchcopy.fileio.metadata import apply_metadata
@@ -155,13 +156,14 @@ def prove_sources(
             try:
                 folders[folder.root].trim(_OPEN_FOLDERS, keep=folder.path)
                 with watch("open for the second reading"):
-                    fd = system.open_source_name(
-                        folders[folder.root].get(folder.path), file.name, follow=is_followed[folder.root]
+                    handle = folders[folder.root].get(folder.path)
+                    again = digest_again(
+                        system,
+                        handle,
+                        file.name,
+                        lambda fd: _digest(system, fd, algorithm, buffer, watch),
+                        follow=is_followed[folder.root],
                     )
-                try:
-                    again = _digest(system, fd, algorithm, buffer, watch)
-                finally:
-                    system.close(fd)
                 if again != digest:
                     raise MismatchError(
                         f"the second reading gave {algorithm}:{again}, the first one {algorithm}:{digest}"
@@ -184,13 +186,11 @@ def _aftermath(error: OSError | MismatchError) -> str:
 
 
 def _digest(system: System, fd: int, algorithm: str, buffer: memoryview, watch: OperationWatch) -> str:
-    system.avoid_cache(fd)
-    system.drop_cache(fd)
     calculator = HashCalculator([algorithm])
     views = read_to_end(system, fd, buffer)
     while True:
-        with watch("read again"):
-            view = next(views, None)
+        watch("read again").beat()
+        view = next(views, None)
         if view is None:
             return calculator.hexdigests()[algorithm]
         calculator.update(view)

@@ -18,6 +18,7 @@ from pfndispatchcopy.engine import lanes
 from pfndispatchcopy.errors import PfnDispatchCopyError, RefusedError, UsageError
 from pfndispatchcopy.events import ErrorEvent, Event, FileEvent, LeftOutEvent, PlanEvent, ProgressEvent, WarningEvent
 from pfndispatchcopy.fileio.names import journal_name, temporary_stem
+from pfndispatchcopy.fileio.system import FolderHandle
 from pfndispatchcopy.model import Conflict, Phase, ReadBack, Strategy, Verify, VerifySource
 from pfndispatchcopy.tree import plan as plan_module
 from pfndispatchcopy.tree.session import TreeOffload
@@ -746,6 +747,30 @@ def test_second_reading_that_agrees_changes_nothing(strategy: Strategy, way: Ver
     trial.require_good(result, 0, 1, 2)
     read = [path for call, path in trial.system.calls if call == "read" and path.endswith("/src/CARD/sub/small.txt")]
     assert len(read) >= 2
+
+
+def _open_again(real: Callable[[], int], folder: FolderHandle, name: str) -> int:
+    return os.open(name, os.O_RDONLY, dir_fd=folder.fd)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "way"),
+    [
+        (Strategy.SINGLE, VerifySource.PER_FILE),
+        (Strategy.PARALLEL, VerifySource.PER_FILE),
+        (Strategy.BATCH, VerifySource.PER_FILE),
+        *((strategy, VerifySource.AFTER_ALL) for strategy in _ALL),
+    ],
+)
+def test_second_reading_goes_around_a_cache_that_cannot_be_dropped(
+    strategy: Strategy, way: VerifySource, trial: TreeTrial
+) -> None:
+    """What comes from the page cache a second time proves nothing of the card and its reader."""
+    trial.rule("is_cached", lambda real, *arguments: True, times=None)
+    direct = trial.rule("open_direct", _open_again, times=None, name="clip.mov")
+    result = trial.run(strategy=strategy, verify_source=way)
+    assert result.exit_code == 0
+    assert direct.fired == 1
 
 
 @pytest.mark.parametrize("strategy", _ALL)
