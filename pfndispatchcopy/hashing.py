@@ -14,10 +14,12 @@ from pfndispatchcopy.errors import UsageError
 __all__ = [
     "ALGORITHMS",
     "DEFAULT_HASH",
+    "LISTED_ALGORITHMS",
     "Algorithm",
     "HashCalculator",
     "canonical_name",
     "comparison_name",
+    "digest_bytes",
     "digests_of",
     "short_key",
 ]
@@ -92,6 +94,12 @@ ALGORITHMS: Mapping[str, Algorithm] = {
     )
 }
 
+# Hash lists of others may hold one more, which 32 bits make too weak to be offered for new copies.
+LISTED_ALGORITHMS: Mapping[str, Algorithm] = {
+    **ALGORITHMS,
+    "xxh32": Algorithm("xxh32", xxhash.xxh32, is_fast=True, digest_length=8),
+}
+
 _ALIASES = {"xxh64": "xxh64be"}
 
 
@@ -137,6 +145,32 @@ def digests_of(names: Iterable[str], data: memoryview | bytes) -> dict[str, str]
             hasher.update(data)
             found[name] = hasher.hexdigest()
     return found
+
+
+def digest_bytes(name: str, text: str) -> bytes:
+    """Return the bytes that a printed digest stands for: the inverse of ``hexdigest``.
+
+    Args:
+        name: a key of :data:`LISTED_ALGORITHMS`.
+        text: as that algorithm prints it.
+
+    Raises:
+        ValueError: *text* has another length, or stands for no digest of this kind.
+    """
+    if len(text) != LISTED_ALGORITHMS[name].digest_length:
+        raise ValueError(f"not as long as a digest by {name}")
+    if name != "c4":
+        if not text.isalnum():  # fromhex would pass over spaces
+            raise ValueError("not hexadecimal")
+        return bytes.fromhex(text)
+    if not text.startswith("c4"):
+        raise ValueError("not a C4 ID")
+    number = 0
+    for digit in text[2:]:
+        number = number * 58 + _C4_ALPHABET.index(digit)
+    if number.bit_length() > 512:
+        raise ValueError("more than a C4 ID can be")
+    return number.to_bytes(64, "big")
 
 
 def short_key(data: bytes) -> str:

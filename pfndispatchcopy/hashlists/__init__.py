@@ -1,0 +1,1 @@
+"""Hash lists: media hash lists of both kinds, and sum files. Formats only: nothing here opens a file."""
