@@ -20,6 +20,7 @@ __all__ = [
     "CopyResult",
     "DestinationResult",
     "Identity",
+    "Mhl",
     "Notice",
     "Phase",
     "Preserve",
@@ -112,6 +113,14 @@ class Symlinks(StrEnum):
     COPY = "copy"
     FOLLOW = "follow"
     SKIP = "skip"
+
+
+class Mhl(StrEnum):
+    """The kind of media hash list that is written into every destination."""
+
+    NONE = "none"
+    LEGACY = "legacy"
+    ASC = "asc"
 
 
 class Preserve(StrEnum):

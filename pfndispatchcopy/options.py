@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
 from pfndispatchcopy.errors import UsageError
 from pfndispatchcopy.hashing import DEFAULT_HASH, canonical_name
-from pfndispatchcopy.model import Conflict, Preserve, Strategy, Symlinks, Verify, VerifySource
+from pfndispatchcopy.model import Conflict, Mhl, Preserve, Strategy, Symlinks, Verify, VerifySource
 from pfndispatchcopy.selection import check_pattern
 
 __all__ = [
@@ -110,6 +110,8 @@ class _Fields(NamedTuple):
         symlinks: what to do with a symbolic link in a folder.
         resume: whether the record that an interrupted run left in a destination counts.
         jobs: files in flight at once; None is automatic.
+        mhl: the media hash list that is written into every destination.
+        sums: digests of which a sum file is written into every destination; they are taken in the same pass.
     """
 
     hashes: tuple[str, ...] = (DEFAULT_HASH,)
@@ -134,6 +136,13 @@ class _Fields(NamedTuple):
     symlinks: Symlinks = Symlinks.COPY
     resume: bool = True
     jobs: int | None = None
+    mhl: Mhl = Mhl.NONE
+    sums: tuple[str, ...] = ()
+
+    @property
+    def hands_over(self) -> bool:
+        """Whether anything is written into the destinations beside the copies."""
+        return self.mhl is not Mhl.NONE or bool(self.sums)
 
 
 class CopyOptions(_Fields):
@@ -169,15 +178,18 @@ def _validated(given: _Fields) -> _Fields:
     hashes: object = given.hashes
     if isinstance(hashes, str) or not hashes:
         raise UsageError("hashes is a sequence of at least one digest name")
-    for name in ("exclude", "include"):
+    for name in ("exclude", "include", "sums"):
         if isinstance(getattr(given, name), str):
-            raise UsageError(f"{name} is a sequence of patterns")
+            raise UsageError(f"{name} is a sequence")
     for name in ("chunk_size", "queue_depth", "memory_limit", "bandwidth_limit", "jobs"):
         _refuse_below(name, getattr(given, name), 1)
     for name in ("expect_size", "lock_wait_s", "stall_timeout_s"):
         _refuse_below(name, getattr(given, name), 0)
+    sums = tuple(dict.fromkeys(canonical_name(name) for name in given.sums))
     return given._replace(
-        hashes=tuple(dict.fromkeys(canonical_name(name) for name in given.hashes)),
+        hashes=tuple(dict.fromkeys([*(canonical_name(name) for name in given.hashes), *sums])),
+        sums=sums,
+        mhl=_member(Mhl, "mhl", given.mhl),
         no_flush=frozenset(str(path) for path in given.no_flush),
         verify=_member(Verify, "verify", given.verify),
         verify_source=_member(VerifySource, "verify_source", given.verify_source),

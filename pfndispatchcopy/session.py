@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Sequence
 from functools import partial
-from time import monotonic, strftime
+from time import monotonic, strftime, time
 
 from pfndispatchcopy.engine.copy import copy_file
 from pfndispatchcopy.engine.crew import Crew, Digests, Reading
@@ -15,7 +15,7 @@ from pfndispatchcopy.engine.destination import CopyContext
 from pfndispatchcopy.engine.lanes import Lane, OperationWatch, Supervisor
 from pfndispatchcopy.engine.source import BandwidthLimit, SourceFile
 from pfndispatchcopy.errors import LockedError, RefusedError, UsageError
-from pfndispatchcopy.events import FileEvent, Observer, PartialEvent, ignore_events
+from pfndispatchcopy.events import ErrorEvent, FileEvent, Observer, PartialEvent, WarningEvent, ignore_events
 from pfndispatchcopy.fileio import native_system
 from pfndispatchcopy.fileio.folders import DestinationFolder
 from pfndispatchcopy.fileio.locks import FileLock
@@ -25,11 +25,12 @@ from pfndispatchcopy.model import (
     CopyResult,
     DestinationResult,
     Identity,
+    Notice,
     State,
     Verify,
     VerifySource,
 )
-from pfndispatchcopy.notices import errno_name
+from pfndispatchcopy.notices import errno_name, failure_notice
 from pfndispatchcopy.options import CopyOptions
 from pfndispatchcopy.places import Place, Places, no_room_for, same_destination, same_file
 from pfndispatchcopy.plan import Destination, Plan, make_plan, may_collide
@@ -135,6 +136,10 @@ class Offload:
         self._crew: Crew | None = None
         self._source_lane: Lane | None = None
         self._started_at = monotonic()
+        if options.hands_over:
+            from pfndispatchcopy.handover.possible import require_possible  # noqa: PLC0415 - most runs need no lists
+
+            require_possible(options, is_tree=False, source=source)
 
     @property
     def has_given_up(self) -> bool:
@@ -162,6 +167,8 @@ class Offload:
                 return self._result({}, [self._untouched(place) for place in self._places.all], plan)
             self._occupy(crew)
             hashes, results = self._copy(crew, plan)
+            if self._options.hands_over:
+                results = self._deliver(crew, plan, hashes, results)
             result = self._result(hashes, results, plan)
         except BaseException:
             self._cancel.set()  # whatever the lanes are still doing is not wanted any more
@@ -382,6 +389,60 @@ class Offload:
         self._observer(tracker.snapshot())
         by_label = {result.label: result for result in copied}
         return hashes, [by_label.get(place.label) or self._untouched(place) for place in self._places.all]
+
+    def _deliver(
+        self, crew: Crew, plan: Plan, hashes: dict[str, str], results: list[DestinationResult]
+    ) -> list[DestinationResult]:
+        """Write the lists that go with every complete copy; where that fails, the result says so."""
+        from pfndispatchcopy.handover.single import CopiedFile, deliver_beside  # noqa: PLC0415 - most runs need none
+        from pfndispatchcopy.handover.writing import Medium  # noqa: PLC0415
+
+        assert self._source is not None
+        snapshot = self._source.snapshot
+        size = self._source.position if snapshot.size is None else snapshot.size
+        started_at = time() - (monotonic() - self._started_at)
+        in_memory = {target.number for target in plan.targets if target.is_memory}
+
+        def deliver(place: _FilePlace, result: DestinationResult) -> None:
+            assert place.folder is not None
+            is_forced = place.label not in self._options.no_flush
+            medium = Medium(self._system, place.number in in_memory, is_forced, place.watch.beat)
+            copy = CopiedFile(
+                os.path.basename(result.location), size, snapshot.mtime_ns, hashes, result.state, started_at
+            )
+            with place.watch("write the lists"):
+                doubt = deliver_beside(medium, place.folder.handle, copy, self._options)
+            if doubt is not None:
+                message = printable(f"{place.label}: no media hash list was written: {doubt}")
+                self._observer(WarningEvent(Notice(message, place.path, "write the lists", None, place.label)))
+
+        tasks = {
+            number: crew.lanes[number].submit(partial(deliver, self._places.all[number], result), place.watch)
+            for number, (place, result) in enumerate(zip(self._places.all, results, strict=True))
+            if result.success and result.state is not State.SKIPPED and place.is_alive
+        }
+        self._supervisor.wait(list(tasks.values()))
+        for number, task in tasks.items():
+            if task.error is not None:
+                place, result = self._places.all[number], results[number]
+                notice = failure_notice(
+                    task.error,
+                    path=place.path,
+                    operation=place.watch.operation,
+                    destination=place.label,
+                    aftermath="The copy is complete and stays; what was to be handed over with it is not.",
+                )
+                self._observer(ErrorEvent(notice))
+                results[number] = DestinationResult(
+                    location=result.location,
+                    label=result.label,
+                    state=result.state,
+                    read_back=result.read_back,
+                    bytes_written=result.bytes_written,
+                    duration_s=result.duration_s,
+                    error=notice,
+                )
+        return results
 
     def _untouched(self, place: _FilePlace) -> DestinationResult:
         """The result of a destination that nothing was written to."""

@@ -10,7 +10,7 @@ from pfndispatchcopy import __version__
 from pfndispatchcopy.cli.request import PROGRAM, Request
 from pfndispatchcopy.errors import PfnDispatchCopyError, UsageError
 from pfndispatchcopy.hashing import canonical_name
-from pfndispatchcopy.model import STANDARD_INPUT, Conflict, Strategy, Symlinks, Verify, VerifySource
+from pfndispatchcopy.model import STANDARD_INPUT, Conflict, Mhl, Strategy, Symlinks, Verify, VerifySource
 from pfndispatchcopy.options import CopyOptions, parse_preserve, parse_seconds, parse_size
 from pfndispatchcopy.selection import check_pattern
 
@@ -113,6 +113,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("paths", nargs="*", metavar="SOURCE DESTINATION", help=argparse.SUPPRESS)
     _add_copying(parser.add_argument_group("copying"))
     _add_safety(parser.add_argument_group("safety"))
+    _add_hand_over(parser.add_argument_group("handing over"))
     _add_showing(parser.add_argument_group("showing"))
     return parser
 
@@ -246,6 +247,24 @@ def _add_safety(group: Any) -> None:
         type=_type(parse_seconds),
         metavar="SECONDS",
         help="give up on what finishes no operation for so long; 0 = never (default: 300)",
+    )
+
+
+def _add_hand_over(group: Any) -> None:
+    add = group.add_argument
+    add(
+        "--mhl",
+        choices=[str(each) for each in Mhl],
+        help="write a media hash list of what was verified into every destination: asc (2.0, with history and"
+        " directory hashes) or legacy (1.1) (default: none)",
+    )
+    add(
+        "--sums",
+        action="append",
+        type=_type(_hash_names),
+        metavar="NAME",
+        help="write a sum file that md5sum -c, sha256sum -c or xxhsum -c accepts into every destination"
+        " (repeatable): md5, sha1, sha256, xxh64be, xxh3, xxh128",
     )
 
 
@@ -428,6 +447,7 @@ _FIELDS = {
     "exclude_system": "exclude_system",
     "symlinks": "symlinks",
     "jobs": "jobs",
+    "mhl": "mhl",
 }
 
 
@@ -435,6 +455,8 @@ def _copy_options(values: Mapping[str, Any]) -> dict[str, Any]:
     options = {field: values[name] for name, field in _FIELDS.items() if name in values}
     if "hash" in values:
         options["hashes"] = tuple(name for names in values["hash"] for name in names)
+    if "sums" in values:
+        options["sums"] = tuple(name for names in values["sums"] for name in names)
     if "no_flush" in values:
         options["no_flush"] = frozenset(values["no_flush"])
     for name in ("exclude", "include"):

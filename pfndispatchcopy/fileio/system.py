@@ -375,6 +375,16 @@ class System:
 
         return int(psutil.virtual_memory().available)
 
+    def user(self) -> tuple[str, str]:
+        """Login name of whoever runs this, and the full name, which may be empty."""
+        try:
+            import pwd  # noqa: PLC0415 - not on Windows
+
+            entry = pwd.getpwuid(os.getuid())
+        except (ImportError, KeyError):
+            return os.environ.get("USERNAME") or os.environ.get("USER") or "unknown", ""
+        return entry.pw_name, entry.pw_gecos.partition(",")[0]
+
     def host_name(self) -> str:
         """What this machine calls itself."""
         return os.uname().nodename

@@ -27,6 +27,7 @@ from pfndispatchcopy.tree.scan import Tree
 from pfndispatchcopy.tree.tally import Tally
 
 if TYPE_CHECKING:
+    from pfndispatchcopy.handover.history import History
     from pfndispatchcopy.tree.plan import FoundDestination
     from pfndispatchcopy.tree.preflight import Survey
 
@@ -84,6 +85,8 @@ class TreePlace(Place):
         ignores_case: whether names that differ only in case are one there.
         journal: the record of what is done.
         resumed: files that an earlier run has proven, by number.
+        records: what its record says of them, where lists are to be written.
+        histories: of ASC media hash lists that were there before, by path of their folder.
         tally: what became of the files.
     """
 
@@ -94,6 +97,8 @@ class TreePlace(Place):
         self.ignores_case = False
         self.journal: Journal | None = None
         self.resumed: dict[int, Outcome] = {}
+        self.records: dict[int, Record] = {}
+        self.histories: dict[str, History] = {}
         self.tally = Tally()
         self._locks: list[FileLock] = []
 
@@ -227,6 +232,8 @@ class TreePlace(Place):
                     if source.st_mtime_ns == record.mtime_ns and _is_as_it_was(copy, record):
                         kept[proof].append(record)
                         self.resumed[number] = Outcome(self.number, proof.state, proof.read_back, record.name)
+                        if work.options.hands_over:
+                            self.records[number] = record
         finally:
             folders.close()
             for each in source_folders:

@@ -12,6 +12,7 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future
 from contextlib import suppress
 from functools import partial
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from pfndispatchcopy.engine.jobs import FileReport, Job, JobReport, JobSetup, Outcome, Settled, TreeSource, TreeTarget
 from pfndispatchcopy.engine.lanes import TICK_S, Lane, Supervisor, Task
@@ -49,6 +50,9 @@ from pfndispatchcopy.tree.places import TreePlace, Undertaking
 from pfndispatchcopy.tree.plan import FoundSource, Machine, TreePlan, make_jobs, make_tree_plan
 from pfndispatchcopy.tree.preflight import examine_destination, examine_source, survey
 from pfndispatchcopy.tree.scan import Tree, scan, split_list
+
+if TYPE_CHECKING:
+    from pfndispatchcopy.tree.delivery import Delivery
 
 __all__ = ["TreeOffload"]
 
@@ -130,6 +134,7 @@ class TreeOffload:
         self._first_of_kind: dict[tuple[str, str, str], Notice] = {}
         self._digests: dict[int, str] = {}
         self._outcomes: dict[int, tuple[Outcome, ...]] = {}
+        self._delivery = self._prepare_delivery()
         self._has_lost_process = False
         self._source_gone: Notice | None = None
         self._tracker = ProgressTracker([])
@@ -137,6 +142,18 @@ class TreeOffload:
         self._writing: dict[Task, TreePlace] = {}
         self._is_copied = False
         self._started_at = monotonic()
+
+    def _prepare_delivery(self) -> "Delivery | None":
+        """What is to be handed over with the copies.
+
+        Raises:
+            UsageError: it cannot be had.
+        """
+        if not self._options.hands_over:
+            return None
+        from pfndispatchcopy.tree.delivery import Delivery  # noqa: PLC0415 - 15 ms that most runs do not need
+
+        return Delivery(self._system, self._options, self._places, self._supervisor, self._observer)
 
     @property
     def has_given_up(self) -> bool:
@@ -170,6 +187,8 @@ class TreeOffload:
             self._tell_of_plan(plan)
             self._copy(plan)
             self._finish()
+            if self._delivery is not None:
+                self._delivery.deliver(is_over=self._is_over())
             self._is_copied = not self._is_over()
             result = self._result(plan)
             is_complete = result.success
@@ -255,6 +274,9 @@ class TreeOffload:
                     only=self._only,
                     going_on=going_on,
                 )
+            if self._delivery is not None:
+                with watch("read the history"):
+                    self._delivery.list_sources(self._tree, [handle for _, handle in self._sources], going_on)
 
         self._in_source_lane(list_all, "listed")
         if not self._tree.files and len(self._tree.failures) >= len(self._sources):
@@ -275,9 +297,14 @@ class TreeOffload:
 
             with place.watch("look at what is there"):
                 place.survey = survey(self._system, place.found, self._tree, going_on)
+            if self._delivery is not None:
+                with place.watch("read the history"):
+                    self._delivery.look(place, going_on)
 
         self._places.for_each(look)
         self._require_anyone()
+        if self._delivery is not None:
+            self._options = self._delivery.settle_options()
 
     def _plan(self) -> TreePlan:
         alive = self._places.alive
@@ -440,7 +467,9 @@ class TreeOffload:
             digests=plan.digests,
             sizes=plan.sizes,
             largest_small=plan.largest_small,
-            wants_files=self._tells_files or self._options.verify_source is VerifySource.AFTER_ALL,
+            wants_files=self._tells_files
+            or self._delivery is not None
+            or self._options.verify_source is VerifySource.AFTER_ALL,
         )
 
     def _missing(self) -> dict[int, tuple[int, ...]]:
@@ -564,6 +593,8 @@ class TreeOffload:
             for number in job.targets:
                 self._count(self._places.all[number], size)
         self._remember(report.settled)
+        if self._delivery is not None:
+            self._delivery.record(report.files)
         for file in report.files:
             if self._options.verify_source is VerifySource.AFTER_ALL and file.digests:
                 self._digests[file.number] = file.digests[0]

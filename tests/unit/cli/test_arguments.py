@@ -10,7 +10,7 @@ from pfndispatchcopy import CopyOptions, __version__
 from pfndispatchcopy.cli.arguments import build_parser, option_names, parse
 from pfndispatchcopy.cli.request import Request
 from pfndispatchcopy.errors import UsageError
-from pfndispatchcopy.model import Conflict, Preserve, Strategy, Symlinks, Verify, VerifySource
+from pfndispatchcopy.model import Conflict, Mhl, Preserve, Strategy, Symlinks, Verify, VerifySource
 
 
 def _parse(*arguments: str, **environment: str) -> Request:
@@ -129,6 +129,12 @@ _COPYING: list[tuple[list[str], dict[str, Any]]] = [
     (["--no-resume"], {"resume": False}),
     (["-j", "3"], {"jobs": 3}),
     (["--jobs", "auto"], {"jobs": None}),
+    (["--mhl", "asc"], {"mhl": Mhl.ASC}),
+    (["--sums", "md5"], {"sums": ("md5",)}),
+    (
+        ["--sums", "md5,xxh64", "--sums", "sha256", "-t", "xxh3"],
+        {"hashes": ("xxh3",), "sums": ("md5", "xxh64", "sha256")},
+    ),
     (["-k"], {}),
 ]
 _SHOWING: list[tuple[list[str], dict[str, Any]]] = [

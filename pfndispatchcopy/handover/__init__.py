@@ -1,0 +1,1 @@
+"""What is handed over with the copies: media hash lists and sum files, written into every destination."""

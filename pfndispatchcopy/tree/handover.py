@@ -1,0 +1,423 @@
+"""What goes with the copies of a tree: for each folder that was copied, its sum files and its media hash list.
+
+A destination gets lists only when everything on it is complete, and media hash lists only where it was verified.
+A history of ASC lists that the source has is carried over and continued: its lists are copied like all files, but its
+chain, which grows here, is never copied and always written.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from time import time
+from typing import NamedTuple
+
+from pfndispatchcopy.engine.jobs import FileReport
+from pfndispatchcopy.errors import RefusedError, UsageError
+from pfndispatchcopy.fileio.folders import OpenFolders
+from pfndispatchcopy.fileio.names import is_temporary
+from pfndispatchcopy.fileio.system import FolderHandle, System
+from pfndispatchcopy.handover.asc import Contradiction, Sealing, seal
+from pfndispatchcopy.handover.history import History, read_histories
+from pfndispatchcopy.handover.plain import write_legacy_list, write_sums
+from pfndispatchcopy.handover.possible import listable
+from pfndispatchcopy.handover.writing import Medium
+from pfndispatchcopy.hashlists.asc import ASC_CHAIN, ASC_FOLDER, DEFAULT_IGNORES
+from pfndispatchcopy.hashlists.entries import Creator, SealedDigest, SealedFile, UntrustedListError
+from pfndispatchcopy.hashlists.paths import can_be_listed
+from pfndispatchcopy.hashlists.xml_writer import is_xml_text
+from pfndispatchcopy.journal import Record
+from pfndispatchcopy.model import Mhl, State
+from pfndispatchcopy.options import CopyOptions
+from pfndispatchcopy.printable import printable
+from pfndispatchcopy.selection import SYSTEM_PATTERNS, Selection, check_pattern
+from pfndispatchcopy.tree.scan import Tree
+
+__all__ = ["Receiver", "TreeHandOver", "without_chains"]
+
+_OPEN_FOLDERS = 128
+
+
+class _Fact(NamedTuple):
+    """What is known of a file that was copied, and since when (seconds since the epoch)."""
+
+    size: int
+    mtime_ns: int
+    digests: tuple[str, ...]
+    at: float
+
+
+class Receiver(NamedTuple):
+    """A destination that is to get its lists.
+
+    Attributes:
+        number: its place among the destinations.
+        path: of its root folder.
+        root: the open root folder.
+        medium: how it is written to.
+        histories: of ASC lists that it had before, by path below the root.
+        resumed: what an earlier run had proven, by number of the file.
+        warn: told what a person should know.
+    """
+
+    number: int
+    path: str
+    root: FolderHandle
+    medium: Medium
+    histories: Mapping[str, History]
+    resumed: Mapping[int, Record]
+    warn: Callable[[str], None]
+
+
+def without_chains(tree: Tree) -> None:
+    """Take the chains of ASC histories out of what is to be copied."""
+    kept = []
+    for file in tree.files:
+        folder = tree.folders[file.folder].path
+        if file.name == ASC_CHAIN and folder.rpartition("/")[2] == ASC_FOLDER:
+            tree.bytes -= file.size
+        else:
+            kept.append(file)
+    tree.files[:] = kept
+
+
+class TreeHandOver:
+    """Collects what the lists are written of, and writes them.
+
+    Args:
+        system: the calls.
+        options: how to copy.
+        tree: what is copied.
+        creator: who writes the lists.
+
+    Attributes:
+        unlisted: paths on the destinations that a media hash list cannot hold, since XML cannot.
+    """
+
+    def __init__(self, system: System, options: CopyOptions, tree: Tree, creator: Creator) -> None:
+        self.unlisted: dict[str, None] = {}
+        self._system = system
+        self._options = options
+        self._tree = tree
+        self._creator = creator
+        self._started_at = time()
+        self._facts: dict[int, _Fact] = {}
+        self._names: dict[tuple[int, int], str] = {}
+        self._absent: set[tuple[int, int]] = set()
+        self._histories: dict[str, History] = {}
+        if options.mhl is Mhl.ASC:
+            self._require_folders()
+
+    def _require_folders(self) -> None:
+        prefixes = {root.prefix for root in self._tree.roots}
+        if any(root.only is not None for root in self._tree.roots) or ("" in prefixes and len(prefixes) > 1):
+            raise UsageError(
+                "--mhl asc describes folders, each by itself: files, and a folder whose content goes straight into the"
+                " destination, do not go together with others"
+            )
+
+    # -- before anything is written -----------------------------------------------------------------------
+
+    def read_source(self, handles: Sequence[FolderHandle], beat: Callable[[], None]) -> None:
+        """Read the histories of the sources.
+
+        Raises:
+            OSError: a list cannot be read.
+            RefusedError: a history is not whole.
+        """
+        if self._options.mhl is not Mhl.ASC:
+            return
+        for number, (root, handle) in enumerate(zip(self._tree.roots, handles, strict=True)):
+            try:
+                found = read_histories(self._system, handle, self._with_lists(number), beat)
+            except UntrustedListError as error:
+                path = os.path.join(root.label, ASC_FOLDER)
+                raise RefusedError(
+                    f"{printable(path)}: the history of media hash lists there cannot be trusted: {error};"
+                    " nothing was written. Without --mhl asc it is copied as it is",
+                    path=path,
+                    operation="read the history",
+                ) from None
+            self._histories.update((_join(root.prefix, path), history) for path, history in found.items())
+
+    def _with_lists(self, number: int) -> Iterator[str]:
+        """Folders of a root that have a history in them."""
+        for root, path in self._tree.folders:
+            above, _, name = path.rpartition("/")
+            if root == number and name == ASC_FOLDER:
+                yield above
+
+    def read_destination(self, root: FolderHandle, beat: Callable[[], None]) -> dict[str, History]:
+        """Read the histories that a destination has already in the folders that are copied to it.
+
+        Raises:
+            OSError: a list cannot be read.
+            UntrustedListError: a history is not whole.
+        """
+        if self._options.mhl is not Mhl.ASC:
+            return {}
+        return read_histories(self._system, root, self._folders_below(None), beat)
+
+    def take_also(self, histories: Iterable[Mapping[str, History]]) -> CopyOptions:
+        """Have every digest taken that any of the histories, or those of the sources, know files by.
+
+        Without it nothing could be compared with what they say. Returns the options to go on with.
+        """
+        known = {name for each in (self._histories, *histories) for one in each.values() for name in one.digest_names}
+        further = sorted(listable(Mhl.ASC, known - set(self._options.hashes)))
+        self._options = self._options.replacing(hashes=(*self._options.hashes, *further))
+        return self._options
+
+    # -- while it is copied -------------------------------------------------------------------------------
+
+    def record(self, report: FileReport, at: float) -> None:
+        """Remember how a file ended."""
+        if not report.digests:  # a link, or nothing that was read
+            return
+        self._facts[report.number] = _Fact(report.size, report.mtime_ns, report.digests, at)
+        for outcome in report.outcomes:
+            if outcome.state is State.SKIPPED:
+                self._absent.add((outcome.number, report.number))
+            elif outcome.name:
+                self._names[outcome.number, report.number] = outcome.name
+
+    # -- when all is done ---------------------------------------------------------------------------------
+
+    def write(self, receiver: Receiver, *, is_verified: bool) -> list[Contradiction]:
+        """Write the lists of one destination.
+
+        Args:
+            receiver: the destination.
+            is_verified: whether everything on it was compared on the medium; else there are only sum files.
+
+        Returns:
+            Files that are not what their history says.
+
+        Raises:
+            OSError, MismatchError: a list cannot be written.
+            UntrustedListError: the histories of source and destination contradict each other.
+        """
+        contradictions: list[Contradiction] = []
+        folders = OpenFolders(self._system, receiver.root, make=True)
+        try:
+            for prefix in dict.fromkeys(root.prefix for root in self._tree.roots):
+                handle = folders.get(prefix)
+                status = self._system.status_of_file(handle.fd) if handle.fd >= 0 else None
+                title = self._title(receiver, prefix)
+                sums = [
+                    write_sums(receiver.medium, handle, title, name, self._files(receiver, prefix, (name,))).name
+                    for name in self._options.sums
+                ]
+                if self._options.mhl is Mhl.LEGACY and is_verified:
+                    self._write_legacy(receiver, prefix, handle, title)
+                elif self._options.mhl is Mhl.ASC and is_verified:
+                    sealing = self._sealing(receiver, prefix, handle, title, sums)
+                    contradictions += [
+                        each._replace(path=_join(prefix, each.path))
+                        for each in seal(receiver.medium, handle, sealing, self._creator)
+                    ]
+                if status is not None:  # as it was before the lists came into it
+                    self._system.set_times(handle.fd, status.st_atime_ns, status.st_mtime_ns)
+        finally:
+            folders.close()
+        return contradictions
+
+    def _title(self, receiver: Receiver, prefix: str) -> str:
+        """What lists of a folder are named after: the folder, or the one file that was copied into it."""
+        loose = [root.only for root in self._tree.roots if root.prefix == prefix and root.only is not None]
+        if len(loose) == 1 and len([root for root in self._tree.roots if root.prefix == prefix]) == 1:
+            return loose[0]
+        return prefix.rpartition("/")[2] or os.path.basename(os.path.abspath(receiver.path)) or "copy"
+
+    def _files(self, receiver: Receiver, prefix: str, names: tuple[str, ...]) -> Iterator[SealedFile]:
+        """The files below a prefix on a destination, with the digests of these names."""
+        tree, hashes = self._tree, self._options.hashes
+        wanted = [(hashes.index(name), name) for name in names]
+        for number, file in enumerate(tree.files):
+            folder = tree.folders[file.folder]
+            if tree.roots[folder.root].prefix != prefix or (receiver.number, number) in self._absent:
+                continue
+            fact: _Fact | Record | None = receiver.resumed.get(number) or self._facts.get(number)
+            if fact is None or not fact.digests:
+                continue
+            name = self._names.get((receiver.number, number)) or (fact.name if isinstance(fact, Record) else "")
+            yield SealedFile(
+                path=_join(folder.path, name or file.name),
+                size=fact.size,
+                mtime_ns=fact.mtime_ns,
+                digests=tuple([SealedDigest(each, fact.digests[index]) for index, each in wanted]),
+                hashed_at=self._started_at if isinstance(fact, Record) else fact.at,
+            )
+
+    def _listed(self, receiver: Receiver, prefix: str) -> Iterator[SealedFile]:
+        """The files that a media hash list can hold."""
+        for file in self._files(receiver, prefix, listable(self._options.mhl, self._options.hashes)):
+            if can_be_listed(file.path):
+                yield file
+            else:
+                self.unlisted[_join(prefix, file.path)] = None
+
+    def _write_legacy(self, receiver: Receiver, prefix: str, handle: FolderHandle, title: str) -> None:
+        files = list(self._listed(receiver, prefix))
+        if files:  # the format knows no list of nothing
+            write_legacy_list(receiver.medium, handle, title, self._creator, self._started_at, files)
+
+    # -- ASC ----------------------------------------------------------------------------------------------
+
+    def _sealing(
+        self, receiver: Receiver, prefix: str, handle: FolderHandle, title: str, sums: Sequence[str]
+    ) -> Sealing:
+        files = [file for file in self._listed(receiver, prefix) if not _is_of_a_history(file.path)]
+        folders = [path for path in self._folders_below(prefix) if path and not _is_of_a_history(f"{path}/")]
+        histories = self._histories_of(receiver, prefix)
+        beside = [*sums, *self._links_below(prefix)]
+        ignores = [*self._wished_patterns(receiver), *(_as_pattern(path) for path in beside if is_xml_text(path))]
+        return Sealing(
+            title=title,
+            algorithms=listable(Mhl.ASC, self._options.hashes),
+            files=files,
+            folders=[path for path in folders if can_be_listed(path)],
+            unsealed=self._unsealed(receiver, handle, files, folders, [*ignores, *_ignored_before(histories)]),
+            ignores=ignores,
+            histories=histories,
+        )
+
+    def _folders_below(self, prefix: str | None) -> list[str]:
+        """Paths of folders: those below a prefix relative to it, or all, relative to a destination's root."""
+        paths: dict[str, None] = {}
+        for root, path in self._tree.folders:
+            its_prefix = self._tree.roots[root].prefix
+            if prefix is None:
+                paths[_join(its_prefix, path)] = None
+            elif its_prefix == prefix:
+                paths[path] = None
+        return list(paths)
+
+    def _wished_patterns(self, receiver: Receiver) -> list[str]:
+        """What was left out because that was asked for; other tools match it against whole paths."""
+        options = self._options
+        excluded = (*options.exclude, *(SYSTEM_PATTERNS if options.exclude_system else ()))
+        wished = [*excluded, *(f"!{pattern}" for pattern in options.include if options.exclude)]
+        real_path = self._system.real_path(receiver.path)
+        above = set(real_path.split(os.sep))
+        for pattern in [each for each in wished if each.strip("/") in above or not is_xml_text(each)]:
+            wished.remove(pattern)
+            receiver.warn(
+                f"the pattern {pattern} is not recorded in the media hash list: XML cannot hold it, or a folder above"
+                " has that name, and other tools would leave out everything below it"
+            )
+        return [_at_any_depth(pattern) for pattern in wished]
+
+    def _links_below(self, prefix: str) -> Iterator[str]:
+        """Symbolic links: a list has no entries for them, and other tools would follow them."""
+        for file in self._tree.files:
+            folder = self._tree.folders[file.folder]
+            if file.is_link and self._tree.roots[folder.root].prefix == prefix:
+                yield _join(folder.path, file.name)
+
+    def _histories_of(self, receiver: Receiver, prefix: str) -> dict[str, History]:
+        """The histories to be continued, by path below a prefix."""
+        histories: dict[str, History] = {}
+        for path in {*self._histories, *receiver.histories, prefix}:
+            if path != prefix and not path.startswith(f"{prefix}/" if prefix else ""):
+                continue
+            below = path[len(prefix) + 1 :] if prefix else path
+            histories[below] = _continued(path, self._histories.get(path), receiver.histories.get(path))
+        return histories
+
+    def _unsealed(
+        self,
+        receiver: Receiver,
+        handle: FolderHandle,
+        files: Sequence[SealedFile],
+        folders: Sequence[str],
+        ignores: Sequence[str],
+    ) -> frozenset[str]:
+        """Folders on the destination that hold more than the list: what is left of the hash of a folder then?"""
+        excluded = (*DEFAULT_IGNORES, *(each for each in ignores if not each.startswith("!")))
+        selection = Selection(excluded, tuple(each[1:] for each in ignores if each.startswith("!")))
+        listed: dict[str, set[str]] = {path: set() for path in ("", *folders)}
+        for file in files:
+            above, _, name = file.path.rpartition("/")
+            listed[above].add(name)
+        for path in folders:
+            above, _, name = path.rpartition("/")
+            if can_be_listed(path):
+                listed[above].add(name)
+        unsealed: set[str] = set()
+        opened = OpenFolders(self._system, handle)
+        try:
+            for path, names in listed.items():
+                if path in unsealed:
+                    continue
+                opened.trim(_OPEN_FOLDERS, keep=path)
+                receiver.medium.beat()
+                for name in self._system.list_names(opened.get(path)):
+                    below = _join(path, name)
+                    if name in names or is_temporary(name):
+                        continue
+                    if not selection.leaves_out(below, name, is_folder=name == ASC_FOLDER):
+                        unsealed.update(_ways_up(path))
+                        break
+        finally:
+            opened.close()
+        if unsealed:
+            count = len(unsealed)
+            receiver.warn(
+                f"{count} folder{'' if count == 1 else 's'} there hold more than this run has verified, such as links"
+                " or files of others: the media hash list has no directory hashes for them"
+            )
+        return frozenset(unsealed)
+
+
+def _continued(path: str, of_source: History | None, of_destination: History | None) -> History:
+    """The history that goes on: that of the source, or what an earlier run has made of it.
+
+    Raises:
+        UntrustedListError: they are two histories.
+    """
+    if of_source is None or of_destination is None:
+        return (of_source or of_destination or History()).copy()
+    longer, shorter = of_destination, of_source
+    if len(of_source.links) > len(of_destination.links):
+        longer, shorter = of_source, of_destination
+    if longer.links[: len(shorter.links)] != shorter.links:
+        raise UntrustedListError(
+            f"{printable(_join(path, ASC_FOLDER))}: source and destination have histories that contradict each other"
+        )
+    return longer.copy()
+
+
+def _as_pattern(path: str) -> str:
+    """A pattern that takes this path alone, wherever the folder is."""
+    return "/**/" + "".join(f"\\{letter}" if letter in "\\*?[]" else letter for letter in path)
+
+
+def _at_any_depth(pattern: str) -> str:
+    """A pattern for a path, as it has to be for tools that match it against the path from the root of the system."""
+    is_negated = pattern.startswith("!")
+    body = pattern[1:] if is_negated else pattern
+    if "/" in body.rstrip("/") and not body.startswith(("/**/", "**/")):
+        body = f"/**/{body.lstrip('/')}"
+    return f"!{body}" if is_negated else body
+
+
+def _ignored_before(histories: Mapping[str, History]) -> Iterator[str]:
+    for history in histories.values():
+        for pattern in history.ignores or ():
+            with suppress(UsageError):  # what others have written there may be no pattern
+                yield check_pattern(pattern)
+
+
+def _is_of_a_history(path: str) -> bool:
+    return f"/{path}".find(f"/{ASC_FOLDER}/") >= 0
+
+
+def _ways_up(path: str) -> Iterator[str]:
+    while path:
+        yield path
+        path = path.rpartition("/")[0]
+    yield ""
+
+
+def _join(*parts: str) -> str:
+    return "/".join(part for part in parts if part)
