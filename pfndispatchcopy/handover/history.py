@@ -107,7 +107,12 @@ class History:
 
 
 def read_histories(
-    system: System, root: FolderHandle, folders: Iterable[str], beat: Callable[[], None] = lambda: None
+    system: System,
+    root: FolderHandle,
+    folders: Iterable[str],
+    beat: Callable[[], None] = lambda: None,
+    *,
+    may_be_unfinished: bool = False,
 ) -> dict[str, History]:
     """Read the histories in these folders.
 
@@ -116,6 +121,7 @@ def read_histories(
         root: what the folders are below.
         folders: their paths; where one has no history, there is none in what is returned.
         beat: called now and then.
+        may_be_unfinished: see :func:`read_history`.
 
     Raises:
         OSError: a list cannot be read.
@@ -131,13 +137,19 @@ def read_histories(
                 folder = opened.get(f"{path}/{ASC_FOLDER}" if path else ASC_FOLDER)
             except (FileNotFoundError, NotADirectoryError):
                 continue
-            found[path] = read_history(system, folder, beat)
+            found[path] = read_history(system, folder, beat, may_be_unfinished=may_be_unfinished)
     finally:
         opened.close()
     return found
 
 
-def read_history(system: System, folder: FolderHandle, beat: Callable[[], None] = lambda: None) -> History:
+def read_history(
+    system: System,
+    folder: FolderHandle,
+    beat: Callable[[], None] = lambda: None,
+    *,
+    may_be_unfinished: bool = False,
+) -> History:
     """Read the history in an ``ascmhl`` folder.
 
     A list that no chain names, and whose number is the next one, is part of it: whoever wrote it was stopped
@@ -147,6 +159,7 @@ def read_history(system: System, folder: FolderHandle, beat: Callable[[], None] 
         system: the calls.
         folder: the open ``ascmhl`` folder.
         beat: called now and then.
+        may_be_unfinished: whether the chain may be missing: a copy of a history gets its chain last of all.
 
     Raises:
         OSError: a list cannot be read.
@@ -159,9 +172,9 @@ def read_history(system: System, folder: FolderHandle, beat: Callable[[], None] 
     try:
         links = read_chain([read_whole(system, folder, ASC_CHAIN, _LONGEST_CHAIN)])
     except FileNotFoundError:
-        if names:
+        if names and not may_be_unfinished:
             raise UntrustedListError(f"{ASC_CHAIN} is missing: nothing shows that the lists are whole") from None
-        return history
+        links = []
     for link in links:
         try:
             digest = _read_manifest(system, folder, link.name, history, beat)

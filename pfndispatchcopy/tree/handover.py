@@ -26,11 +26,11 @@ from pfndispatchcopy.hashlists.entries import Creator, SealedDigest, SealedFile,
 from pfndispatchcopy.hashlists.paths import can_be_listed
 from pfndispatchcopy.hashlists.xml_writer import is_xml_text
 from pfndispatchcopy.journal import Record
-from pfndispatchcopy.model import Mhl, State
+from pfndispatchcopy.model import Mhl, Preserve, State
 from pfndispatchcopy.options import CopyOptions
 from pfndispatchcopy.printable import printable
 from pfndispatchcopy.selection import SYSTEM_PATTERNS, Selection, check_pattern
-from pfndispatchcopy.tree.scan import Tree
+from pfndispatchcopy.tree.scan import Tree, TreeFolder
 
 __all__ = ["Receiver", "TreeHandOver", "without_chains"]
 
@@ -73,7 +73,7 @@ def without_chains(tree: Tree) -> None:
     kept = []
     for file in tree.files:
         folder = tree.folders[file.folder].path
-        if file.name == ASC_CHAIN and folder.rpartition("/")[2] == ASC_FOLDER:
+        if file.name == ASC_CHAIN and folder.rpartition("/")[2] == ASC_FOLDER and can_be_listed(folder):
             tree.bytes -= file.size
         else:
             kept.append(file)
@@ -126,6 +126,7 @@ class TreeHandOver:
         """
         if self._options.mhl is not Mhl.ASC:
             return
+        self._require_the_name()
         for number, (root, handle) in enumerate(zip(self._tree.roots, handles, strict=True)):
             try:
                 found = read_histories(self._system, handle, self._with_lists(number), beat)
@@ -137,7 +138,35 @@ class TreeHandOver:
                     path=path,
                     operation="read the history",
                 ) from None
-            self._histories.update((_join(root.prefix, path), history) for path, history in found.items())
+            for path, history in found.items():
+                self._require_whole(number, path, history)
+                self._histories[_join(root.prefix, path)] = history
+
+    def _require_whole(self, number: int, path: str, history: History) -> None:
+        """Refuse to carry over a part of a history: its chain would name lists that are not there."""
+        folder = self._tree.folders.index(TreeFolder(number, _join(path, ASC_FOLDER)))
+        copied = {file.name for file in self._tree.files if file.folder == folder}
+        missing = next((link.name for link in history.links if link.name not in copied), None)
+        if missing is not None:
+            where = os.path.join(self._tree.roots[number].label, path, ASC_FOLDER, missing)
+            raise RefusedError(
+                f"{printable(where)} is not among what is to be copied, and a history of media hash lists goes as a"
+                " whole: change the patterns, or leave out all of ascmhl; nothing was written",
+                path=where,
+                operation="read the history",
+            )
+
+    def _require_the_name(self) -> None:
+        """Refuse when something else has the name of the folder that the lists go to."""
+        for file in self._tree.files:
+            root, folder = self._tree.folders[file.folder]
+            if file.name == ASC_FOLDER and not folder:
+                path = os.path.join(self._tree.roots[root].label, ASC_FOLDER)
+                raise RefusedError(
+                    f"{printable(path)} is no folder, and --mhl asc needs that name for its lists; nothing was written",
+                    path=path,
+                    operation="read the history",
+                )
 
     def _with_lists(self, number: int) -> Iterator[str]:
         """Folders of a root that have a history in them."""
@@ -155,7 +184,7 @@ class TreeHandOver:
         """
         if self._options.mhl is not Mhl.ASC:
             return {}
-        return read_histories(self._system, root, self._folders_below(None), beat)
+        return read_histories(self._system, root, self._folders_below(None), beat, may_be_unfinished=True)
 
     def take_also(self, histories: Iterable[Mapping[str, History]]) -> CopyOptions:
         """Have every digest taken that any of the histories, or those of the sources, know files by.
@@ -215,8 +244,9 @@ class TreeHandOver:
                         each._replace(path=_join(prefix, each.path))
                         for each in seal(receiver.medium, handle, sealing, self._creator)
                     ]
-                if status is not None:  # as it was before the lists came into it
-                    self._system.set_times(handle.fd, status.st_atime_ns, status.st_mtime_ns)
+                if status is not None and Preserve.TIMES in self._options.preserve:
+                    with suppress(OSError):  # as they were before the lists came into it; a wish, as for all metadata
+                        self._system.set_times(handle.fd, status.st_atime_ns, status.st_mtime_ns)
         finally:
             folders.close()
         return contradictions
@@ -266,17 +296,18 @@ class TreeHandOver:
     def _sealing(
         self, receiver: Receiver, prefix: str, handle: FolderHandle, title: str, sums: Sequence[str]
     ) -> Sealing:
-        files = [file for file in self._listed(receiver, prefix) if not _is_of_a_history(file.path)]
-        folders = [path for path in self._folders_below(prefix) if path and not _is_of_a_history(f"{path}/")]
         histories = self._histories_of(receiver, prefix)
         beside = [*sums, *self._links_below(prefix)]
         ignores = [*self._wished_patterns(receiver), *(_as_pattern(path) for path in beside if is_xml_text(path))]
+        left_out = _Ignored([*ignores, *_ignored_before(histories)])
+        folders = [path for path in self._folders_below(prefix) if path and not left_out.has_folder(path)]
+        files = [file for file in self._listed(receiver, prefix) if not left_out.has_file(file.path)]
         return Sealing(
             title=title,
             algorithms=listable(Mhl.ASC, self._options.hashes),
             files=files,
             folders=[path for path in folders if can_be_listed(path)],
-            unsealed=self._unsealed(receiver, handle, files, folders, [*ignores, *_ignored_before(histories)]),
+            unsealed=self._unsealed(receiver, handle, files, folders, left_out),
             ignores=ignores,
             histories=histories,
         )
@@ -318,7 +349,8 @@ class TreeHandOver:
         """The histories to be continued, by path below a prefix."""
         histories: dict[str, History] = {}
         for path in {*self._histories, *receiver.histories, prefix}:
-            if path != prefix and not path.startswith(f"{prefix}/" if prefix else ""):
+            is_below = path.startswith(f"{prefix}/" if prefix else "") and can_be_listed(path)
+            if path != prefix and not is_below:
                 continue
             below = path[len(prefix) + 1 :] if prefix else path
             histories[below] = _continued(path, self._histories.get(path), receiver.histories.get(path))
@@ -330,11 +362,9 @@ class TreeHandOver:
         handle: FolderHandle,
         files: Sequence[SealedFile],
         folders: Sequence[str],
-        ignores: Sequence[str],
+        left_out: "_Ignored",
     ) -> frozenset[str]:
         """Folders on the destination that hold more than the list: what is left of the hash of a folder then?"""
-        excluded = (*DEFAULT_IGNORES, *(each for each in ignores if not each.startswith("!")))
-        selection = Selection(excluded, tuple(each[1:] for each in ignores if each.startswith("!")))
         listed: dict[str, set[str]] = {path: set() for path in ("", *folders)}
         for file in files:
             above, _, name = file.path.rpartition("/")
@@ -355,7 +385,7 @@ class TreeHandOver:
                     below = _join(path, name)
                     if name in names or is_temporary(name):
                         continue
-                    if not selection.leaves_out(below, name, is_folder=name == ASC_FOLDER):
+                    if not left_out.has_file(below) and not left_out.has_folder(below):
                         unsealed.update(_ways_up(path))
                         break
         finally:
@@ -367,6 +397,28 @@ class TreeHandOver:
                 " or files of others: the media hash list has no directory hashes for them"
             )
         return frozenset(unsealed)
+
+
+class _Ignored:
+    """What the patterns of a list leave out: other tools count none of it, whether it is there or not."""
+
+    def __init__(self, patterns: Sequence[str]) -> None:
+        excluded = (*DEFAULT_IGNORES, *(each for each in patterns if not each.startswith("!")))
+        self._selection = Selection(excluded, tuple(each[1:] for each in patterns if each.startswith("!")))
+        self._folders: dict[str, bool] = {"": False}
+
+    def has_folder(self, path: str) -> bool:
+        is_out = self._folders.get(path)
+        if is_out is None:
+            above, _, name = path.rpartition("/")
+            above_is_out = self.has_folder(above)
+            is_out = above_is_out or self._selection.leaves_out(path, name, is_folder=True)
+            self._folders[path] = is_out
+        return is_out
+
+    def has_file(self, path: str) -> bool:
+        above, _, name = path.rpartition("/")
+        return self.has_folder(above) or self._selection.leaves_out(path, name, is_folder=False)
 
 
 def _continued(path: str, of_source: History | None, of_destination: History | None) -> History:
@@ -389,7 +441,10 @@ def _continued(path: str, of_source: History | None, of_destination: History | N
 
 def _as_pattern(path: str) -> str:
     """A pattern that takes this path alone, wherever the folder is."""
-    return "/**/" + "".join(f"\\{letter}" if letter in "\\*?[]" else letter for letter in path)
+    escaped = "".join(f"\\{letter}" if letter in "\\*?[]" else letter for letter in path)
+    if escaped.endswith(" "):  # which would be taken for a slip
+        escaped = f"{escaped[:-1]}\\ "
+    return f"/**/{escaped}"
 
 
 def _at_any_depth(pattern: str) -> str:
@@ -406,10 +461,6 @@ def _ignored_before(histories: Mapping[str, History]) -> Iterator[str]:
         for pattern in history.ignores or ():
             with suppress(UsageError):  # what others have written there may be no pattern
                 yield check_pattern(pattern)
-
-
-def _is_of_a_history(path: str) -> bool:
-    return f"/{path}".find(f"/{ASC_FOLDER}/") >= 0
 
 
 def _ways_up(path: str) -> Iterator[str]:
