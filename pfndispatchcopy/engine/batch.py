@@ -35,7 +35,7 @@ from pfndispatchcopy.errors import (
 from pfndispatchcopy.events import ErrorEvent, WarningEvent
 from pfndispatchcopy.fileio.folders import OpenFolders
 from pfndispatchcopy.fileio.metadata import PERMISSION_BITS, apply_metadata
-from pfndispatchcopy.fileio.names import temporary_name
+from pfndispatchcopy.fileio.names import temporary_name_with
 from pfndispatchcopy.fileio.readback import open_past_cache
 from pfndispatchcopy.fileio.system import FolderHandle, System
 from pfndispatchcopy.hashing import digests_of
@@ -157,6 +157,7 @@ class Batch:
         self._is_plain = options.preserve >= {Preserve.MODE, Preserve.TIMES} and Preserve.OWNER not in options.preserve
         self._largest_small = largest_small
         self._buffer = page_aligned_buffer(buffer_size(largest_small))
+        self._token = ""
 
     def run(self, files: Sequence[JobFile]) -> None:
         """Copy *files*, group by group."""
@@ -197,6 +198,7 @@ class Batch:
 
     def _copy_group(self, group: Sequence[JobFile]) -> None:
         reads = [_Read(file) for file in group]
+        self._token = self._system.random_token()[:6]
         for target in self.targets:
             if target.death is None:
                 self._for_target(target, "stat", target.root.check_identity)
@@ -223,10 +225,10 @@ class Batch:
     def _is_over(self) -> bool:
         if self.is_given_up or self._cancel.is_set() or self.source_gone is not None:
             return True
-        return self._has_deaths() and all(target.death is not None and not target.pending for target in self.targets)
-
-    def _has_deaths(self) -> bool:
-        return any(target.death is not None for target in self.targets)
+        for target in self.targets:  # noqa: SIM110 - for each file: a generator would cost more than the look
+            if target.death is None or target.pending:
+                return False
+        return True
 
     def _for_target(self, target: BatchTarget, operation: str, step: Callable[[], object]) -> bool:
         """Do something that, when it fails, costs the whole destination."""
@@ -253,9 +255,7 @@ class Batch:
 
     def _copy_file(self, index: int, read: _Read) -> None:
         file = read.file
-        targets = self.targets
-        if self._has_deaths():
-            targets = [target for target in targets if target.death is None]
+        targets = [target for target in self.targets if target.death is None]
         try:
             if file.is_link:
                 self._copy_link(read, targets)
@@ -278,7 +278,8 @@ class Batch:
             return
         data = self._buffer[: read.size]
         read.digests = digests_of(self._algorithms, data)
-        temporary = temporary_name(self._system, file.name)  # the same in every folder: it is as random there
+        # The same in every folder: it is as random there. The number keeps those of a group apart.
+        temporary = temporary_name_with(f"{self._token}{index:02x}", file.name)
         for target in targets:
             if target.number in there:
                 self._open_existing(index, read, target)

@@ -16,6 +16,7 @@ __all__ = [
     "journal_name",
     "lock_name",
     "temporary_name",
+    "temporary_name_with",
     "temporary_stem",
 ]
 
@@ -26,7 +27,12 @@ _JOURNAL = f"journal{_SUFFIX}"
 
 def temporary_name(system: System, final_name: str) -> str:
     """Return a name that nobody can guess, of 32 characters."""
-    return f"{temporary_stem(final_name)}{system.random_token()}{_SUFFIX}"
+    return temporary_name_with(system.random_token(), final_name)
+
+
+def temporary_name_with(token: str, final_name: str) -> str:
+    """Return a temporary name with eight random characters that the caller has already."""
+    return f"{_PREFIX}{short_key(os.fsencode(final_name))}.{token}{_SUFFIX}"
 
 
 def lock_name(final_name: str) -> str:
