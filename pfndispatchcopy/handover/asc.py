@@ -39,6 +39,7 @@ class Contradiction(NamedTuple):
     """A file that is not what a history says: its path below the folder, the digest, what is said, what was found."""
 
     path: str
+    size: int
     name: str
     listed: str
     found: str
@@ -140,12 +141,13 @@ def seal(medium: Medium, root: FolderHandle, sealing: Sealing, creator: Creator)
 def _judged(file: SealedFile, owner: str, history: History, contradictions: list[Contradiction]) -> SealedFile:
     """A file as its history sees it."""
     path = _below(file.path, owner)
-    judged = []
-    for name, text, action in history.action_for(path, [(digest.name, digest.text) for digest in file.digests]):
-        judged.append(SealedDigest(name, text, action))
-        if action is Action.FAILED:
-            contradictions.append(Contradiction(file.path, name, history.known[path][name].text, text))
-    return file._replace(path=path, digests=tuple(judged))
+    given = [(digest.name, digest.text) for digest in file.digests]
+    judged = tuple(SealedDigest(*each) for each in history.action_for(path, given))
+    failed = next((digest for digest in judged if digest.action is Action.FAILED), None)
+    if failed is not None:
+        listed = history.known[path][failed.name].text
+        contradictions.append(Contradiction(file.path, file.size, failed.name, listed, failed.text))
+    return file._replace(path=path, digests=judged)
 
 
 def _folder(

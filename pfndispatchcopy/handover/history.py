@@ -24,6 +24,7 @@ from pfndispatchcopy.hashlists.entries import (
     ListedFile,
     UntrustedListError,
 )
+from pfndispatchcopy.printable import printable
 
 __all__ = ["History", "Known", "read_histories", "read_history"]
 
@@ -112,6 +113,7 @@ def read_histories(
     folders: Iterable[str],
     beat: Callable[[], None] = lambda: None,
     *,
+    follow: bool = False,
     may_be_unfinished: bool = False,
 ) -> dict[str, History]:
     """Read the histories in these folders.
@@ -121,23 +123,28 @@ def read_histories(
         root: what the folders are below.
         folders: their paths; where one has no history, there is none in what is returned.
         beat: called now and then.
+        follow: whether links to folders are followed.
         may_be_unfinished: see :func:`read_history`.
 
     Raises:
         OSError: a list cannot be read.
         UntrustedListError: a history is not whole.
     """
-    opened = OpenFolders(system, root)
+    opened = OpenFolders(system, root, follow=follow)
     found: dict[str, History] = {}
     try:
         for path in folders:
             opened.trim(64, keep=path)
             beat()
+            where = f"{path}/{ASC_FOLDER}" if path else ASC_FOLDER
             try:
-                folder = opened.get(f"{path}/{ASC_FOLDER}" if path else ASC_FOLDER)
+                folder = opened.get(where)
             except (FileNotFoundError, NotADirectoryError):
                 continue
-            found[path] = read_history(system, folder, beat, may_be_unfinished=may_be_unfinished)
+            try:
+                found[path] = read_history(system, folder, beat, may_be_unfinished=may_be_unfinished)
+            except UntrustedListError as error:
+                raise UntrustedListError(f"{printable(where)}: {error}") from None
     finally:
         opened.close()
     return found
@@ -175,6 +182,8 @@ def read_history(
         if names and not may_be_unfinished:
             raise UntrustedListError(f"{ASC_CHAIN} is missing: nothing shows that the lists are whole") from None
         links = []
+    except UntrustedListError as error:
+        raise UntrustedListError(f"{ASC_CHAIN}: {error}") from None
     for link in links:
         try:
             digest = _read_manifest(system, folder, link.name, history, beat)

@@ -1,5 +1,6 @@
 """Sum files and legacy media hash lists: one for each folder that was copied, beside what it lists."""
 
+import os
 from collections.abc import Iterable, Iterator
 from time import time
 
@@ -12,6 +13,9 @@ from pfndispatchcopy.hashlists.sums import SUM_DIGESTS, write_sum_line
 from pfndispatchcopy.model import Mhl
 
 __all__ = ["write_legacy_list", "write_sums"]
+
+# Bytes: a name has 255 at the most, and the longest of what comes behind is " 999.xxh128".
+_LONGEST_TITLE = 255 - 11
 
 
 def write_sums(medium: Medium, folder: FolderHandle, title: str, name: str, files: Iterable[SealedFile]) -> WrittenList:
@@ -27,7 +31,14 @@ def write_sums(medium: Medium, folder: FolderHandle, title: str, name: str, file
     Raises:
         OSError, MismatchError: see :func:`write_list`.
     """
-    return write_list(medium, folder, f"{title}.{SUM_DIGESTS[name]}", _lines(name, files))
+    return write_list(medium, folder, f"{_fitting(title)}.{SUM_DIGESTS[name]}", _lines(name, files))
+
+
+def _fitting(title: str) -> str:
+    """As much of a title as leaves room for a suffix and a number in the name of a file."""
+    while len(os.fsencode(title)) > _LONGEST_TITLE:
+        title = title[:-1]
+    return title
 
 
 def _lines(name: str, files: Iterable[SealedFile]) -> Iterator[bytes]:

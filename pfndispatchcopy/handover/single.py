@@ -55,6 +55,6 @@ def deliver_beside(medium: Medium, folder: FolderHandle, copy: CopiedFile, optio
     if copy.state not in (State.VERIFIED, State.IDENTICAL) or not medium.is_forced:
         return "nothing was verified on the medium here"
     if not can_be_listed(copy.name):
-        return "XML cannot hold this name"
+        return "it cannot hold this name"
     write_legacy_list(medium, folder, copy.name, this_program(medium.system), copy.started_at, [file])
     return None

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -150,7 +151,8 @@ def _digest_of_name(medium: Medium, folder: FolderHandle, name: str) -> str | No
     except OSError:
         return None
     try:
-        return _digest(medium, fd)
+        is_file = stat.S_ISREG(medium.system.status_of_file(fd).st_mode)
+        return _digest(medium, fd) if is_file else None
     except OSError:
         return None
     finally:

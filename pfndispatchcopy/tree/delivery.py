@@ -128,12 +128,13 @@ class Delivery:
                 place.was_given_up = task.lane.is_given_up
                 self._fail(place, task.error)
                 continue
+            place.is_delivered = True
             if self._options.mhl is not Mhl.NONE and not self._is_forced(place):
                 self._warn(place, "no media hash list: nothing is forced to the medium here, so nothing was verified")
             for each in contradictions[place.number]:
                 self._contradict(place, each)
         for path in self._hand_over.unlisted:
-            text = f"{path}: the copies are good, but XML cannot hold this name: the media hash lists are without it"
+            text = f"{path}: the copies are good, but a list cannot hold this name: the lists are without it"
             self._observer(WarningEvent(Notice(printable(text), path, _OPERATION, None, None)))
 
     def _is_forced(self, place: TreePlace) -> bool:
@@ -175,4 +176,4 @@ class Delivery:
         )
         notice = Notice(printable(text), path, "compare with the history", None, place.label)
         self._observer(ErrorEvent(notice))
-        place.tally.distrust(Outcome(place.number, State.MISMATCH, error=notice), 0)
+        place.tally.distrust(Outcome(place.number, State.MISMATCH, error=notice), found.size)

@@ -6,8 +6,9 @@ chain, which grows here, is never copied and always written.
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import chain
 from time import time
 from typing import NamedTuple
 
@@ -23,10 +24,11 @@ from pfndispatchcopy.handover.possible import listable
 from pfndispatchcopy.handover.writing import Medium
 from pfndispatchcopy.hashlists.asc import ASC_CHAIN, ASC_FOLDER, DEFAULT_IGNORES
 from pfndispatchcopy.hashlists.entries import Creator, SealedDigest, SealedFile, UntrustedListError
-from pfndispatchcopy.hashlists.paths import can_be_listed
+from pfndispatchcopy.hashlists.paths import can_be_listed, stays_inside
+from pfndispatchcopy.hashlists.sums import SUM_DIGESTS
 from pfndispatchcopy.hashlists.xml_writer import is_xml_text
 from pfndispatchcopy.journal import Record
-from pfndispatchcopy.model import Mhl, Preserve, State
+from pfndispatchcopy.model import Mhl, Preserve, State, Symlinks
 from pfndispatchcopy.options import CopyOptions
 from pfndispatchcopy.printable import printable
 from pfndispatchcopy.selection import SYSTEM_PATTERNS, Selection, check_pattern
@@ -90,7 +92,8 @@ class TreeHandOver:
         creator: who writes the lists.
 
     Attributes:
-        unlisted: paths on the destinations that a media hash list cannot hold, since XML cannot.
+        unlisted: paths on the destinations that a list cannot hold, since XML cannot, or since no reader would
+            believe them.
     """
 
     def __init__(self, system: System, options: CopyOptions, tree: Tree, creator: Creator) -> None:
@@ -129,13 +132,13 @@ class TreeHandOver:
         self._require_the_name()
         for number, (root, handle) in enumerate(zip(self._tree.roots, handles, strict=True)):
             try:
-                found = read_histories(self._system, handle, self._with_lists(number), beat)
+                follow = self._options.symlinks is Symlinks.FOLLOW
+                found = read_histories(self._system, handle, self._with_lists(number), beat, follow=follow)
             except UntrustedListError as error:
-                path = os.path.join(root.label, ASC_FOLDER)
                 raise RefusedError(
-                    f"{printable(path)}: the history of media hash lists there cannot be trusted: {error};"
+                    f"{printable(root.label)}: its history of media hash lists cannot be trusted: {error};"
                     " nothing was written. Without --mhl asc it is copied as it is",
-                    path=path,
+                    path=root.label,
                     operation="read the history",
                 ) from None
             for path, history in found.items():
@@ -180,11 +183,14 @@ class TreeHandOver:
 
         Raises:
             OSError: a list cannot be read.
-            UntrustedListError: a history is not whole.
+            UntrustedListError: a history is not whole, or contradicts that of the source.
         """
         if self._options.mhl is not Mhl.ASC:
             return {}
-        return read_histories(self._system, root, self._folders_below(None), beat, may_be_unfinished=True)
+        found = read_histories(self._system, root, self._folders_below(None), beat, may_be_unfinished=True)
+        for path, history in found.items():
+            _continued(path, self._histories.get(path), history)
+        return found
 
     def take_also(self, histories: Iterable[Mapping[str, History]]) -> CopyOptions:
         """Have every digest taken that any of the histories, or those of the sources, know files by.
@@ -232,14 +238,11 @@ class TreeHandOver:
                 handle = folders.get(prefix)
                 status = self._system.status_of_file(handle.fd) if handle.fd >= 0 else None
                 title = self._title(receiver, prefix)
-                sums = [
-                    write_sums(receiver.medium, handle, title, name, self._files(receiver, prefix, (name,))).name
-                    for name in self._options.sums
-                ]
+                sums = [self._write_sums(receiver, prefix, handle, title, name) for name in self._options.sums]
                 if self._options.mhl is Mhl.LEGACY and is_verified:
                     self._write_legacy(receiver, prefix, handle, title)
                 elif self._options.mhl is Mhl.ASC and is_verified:
-                    sealing = self._sealing(receiver, prefix, handle, title, sums)
+                    sealing = self._sealing(receiver, prefix, handle, title, list(filter(None, sums)))
                     contradictions += [
                         each._replace(path=_join(prefix, each.path))
                         for each in seal(receiver.medium, handle, sealing, self._creator)
@@ -250,6 +253,14 @@ class TreeHandOver:
         finally:
             folders.close()
         return contradictions
+
+    def _write_sums(self, receiver: Receiver, prefix: str, handle: FolderHandle, title: str, digest: str) -> str | None:
+        """Write a sum file, unless there is nothing to be listed; returns its name."""
+        files = self._files(receiver, prefix, (digest,))
+        first = next(files, None)
+        if first is None:
+            return None
+        return write_sums(receiver.medium, handle, title, digest, chain([first], files)).name
 
     def _title(self, receiver: Receiver, prefix: str) -> str:
         """What lists of a folder are named after: the folder, or the one file that was copied into it."""
@@ -270,8 +281,12 @@ class TreeHandOver:
             if fact is None or not fact.digests:
                 continue
             name = self._names.get((receiver.number, number)) or (fact.name if isinstance(fact, Record) else "")
+            path = _join(folder.path, name or file.name)
+            if not stays_inside(path):  # as C:x, which is a name here and a drive elsewhere
+                self.unlisted[_join(prefix, path)] = None
+                continue
             yield SealedFile(
-                path=_join(folder.path, name or file.name),
+                path=path,
                 size=fact.size,
                 mtime_ns=fact.mtime_ns,
                 digests=tuple([SealedDigest(each, fact.digests[index]) for index, each in wanted]),
@@ -297,20 +312,30 @@ class TreeHandOver:
         self, receiver: Receiver, prefix: str, handle: FolderHandle, title: str, sums: Sequence[str]
     ) -> Sealing:
         histories = self._histories_of(receiver, prefix)
-        beside = [*sums, *self._links_below(prefix)]
-        ignores = [*self._wished_patterns(receiver), *(_as_pattern(path) for path in beside if is_xml_text(path))]
-        left_out = _Ignored([*ignores, *_ignored_before(histories)])
+        wished = [*self._wished_patterns(receiver), *_ignored_before(histories)]
+        left_out = _Ignored(wished)
         folders = [path for path in self._folders_below(prefix) if path and not left_out.has_folder(path)]
         files = [file for file in self._listed(receiver, prefix) if not left_out.has_file(file.path)]
+        names = {path.rpartition("/")[2] for path in (*folders, *(file.path for file in files))}
+        beside = [*sums, *self._links_below(prefix), *self._lists_beside(handle, title, names)]
+        ignores = [pattern for path in dict.fromkeys(beside) for pattern in _patterns_for(path, title, names)]
         return Sealing(
             title=title,
             algorithms=listable(Mhl.ASC, self._options.hashes),
             files=files,
             folders=[path for path in folders if can_be_listed(path)],
-            unsealed=self._unsealed(receiver, handle, files, folders, left_out),
-            ignores=ignores,
+            unsealed=self._unsealed(receiver, handle, files, folders, _Ignored([*wished, *ignores])),
+            ignores=[*wished, *ignores],
             histories=histories,
         )
+
+    def _lists_beside(self, handle: FolderHandle, title: str, names: Collection[str]) -> Iterator[str]:
+        """Lists that other runs have left beside the copies."""
+        suffixes = tuple(f".{suffix}" for suffix in SUM_DIGESTS.values())
+        for name in self._system.list_names(handle):
+            is_sum_file = name.startswith(title) and name.endswith(suffixes)
+            if (is_sum_file or name.endswith(".mhl")) and name not in names:
+                yield name
 
     def _folders_below(self, prefix: str | None) -> list[str]:
         """Paths of folders: those below a prefix relative to it, or all, relative to a destination's root."""
@@ -328,15 +353,14 @@ class TreeHandOver:
         options = self._options
         excluded = (*options.exclude, *(SYSTEM_PATTERNS if options.exclude_system else ()))
         wished = [*excluded, *(f"!{pattern}" for pattern in options.include if options.exclude)]
-        real_path = self._system.real_path(receiver.path)
-        above = set(real_path.split(os.sep))
-        for pattern in [each for each in wished if each.strip("/") in above or not is_xml_text(each)]:
+        taking_all = _TakingAll(self._system.real_path(receiver.path))
+        for pattern in [each for each in wished if taking_all.takes(each) or not is_xml_text(each)]:
             wished.remove(pattern)
             receiver.warn(
                 f"the pattern {pattern} is not recorded in the media hash list: XML cannot hold it, or a folder above"
-                " has that name, and other tools would leave out everything below it"
+                " has a name that it takes, and other tools would leave out everything below"
             )
-        return [_at_any_depth(pattern) for pattern in wished]
+        return [_anchored(pattern) for pattern in wished]
 
     def _links_below(self, prefix: str) -> Iterator[str]:
         """Symbolic links: a list has no entries for them, and other tools would follow them."""
@@ -348,12 +372,16 @@ class TreeHandOver:
     def _histories_of(self, receiver: Receiver, prefix: str) -> dict[str, History]:
         """The histories to be continued, by path below a prefix."""
         histories: dict[str, History] = {}
+        taking_all = _TakingAll(self._system.real_path(receiver.path))
         for path in {*self._histories, *receiver.histories, prefix}:
             is_below = path.startswith(f"{prefix}/" if prefix else "") and can_be_listed(path)
             if path != prefix and not is_below:
                 continue
             below = path[len(prefix) + 1 :] if prefix else path
-            histories[below] = _continued(path, self._histories.get(path), receiver.histories.get(path))
+            history = _continued(path, self._histories.get(path), receiver.histories.get(path))
+            if history.ignores is not None:
+                history.ignores = [pattern for pattern in history.ignores if not taking_all.takes(pattern)]
+            histories[below] = history
         return histories
 
     def _unsealed(
@@ -392,11 +420,28 @@ class TreeHandOver:
             opened.close()
         if unsealed:
             count = len(unsealed)
+            held = "1 folder there holds" if count == 1 else f"{count} folders there hold"
             receiver.warn(
-                f"{count} folder{'' if count == 1 else 's'} there hold more than this run has verified, such as links"
-                " or files of others: the media hash list has no directory hashes for them"
+                f"{held} more than this run has verified, such as files of others: the media hash list has no directory"
+                " hash of it"
             )
         return frozenset(unsealed)
+
+
+class _TakingAll:
+    """Tells of patterns that would leave out everything, for tools that match them against names above as well."""
+
+    def __init__(self, path: str) -> None:
+        self._names = [name for name in path.split(os.sep) if name]
+
+    def takes(self, pattern: str) -> bool:
+        if pattern.startswith("!") or "/" in pattern.rstrip("/"):
+            return False
+        try:
+            selection = Selection((pattern,), ())
+        except UsageError:  # what others have written in their lists may be no pattern
+            return False
+        return any(selection.leaves_out(name, name, is_folder=True) for name in self._names)
 
 
 class _Ignored:
@@ -439,20 +484,30 @@ def _continued(path: str, of_source: History | None, of_destination: History | N
     return longer.copy()
 
 
-def _as_pattern(path: str) -> str:
-    """A pattern that takes this path alone, wherever the folder is."""
+def _patterns_for(path: str, title: str, names: Collection[str]) -> list[str]:
+    """Patterns that take one path below a folder, and nothing that is listed.
+
+    Other tools match some against the path from the root of the system, some against that below the folder.
+    """
+    if not is_xml_text(path):
+        return []
+    escaped = _escaped(path)
+    if path.rpartition("/")[2] not in names:
+        return [f"/**/{escaped}"]
+    return [f"/{escaped}", f"/**/{_escaped(title)}/{escaped}"]
+
+
+def _escaped(path: str) -> str:
     escaped = "".join(f"\\{letter}" if letter in "\\*?[]" else letter for letter in path)
-    if escaped.endswith(" "):  # which would be taken for a slip
-        escaped = f"{escaped[:-1]}\\ "
-    return f"/**/{escaped}"
+    return f"{escaped[:-1]}\\ " if escaped.endswith(" ") else escaped  # a space at the end would pass for a slip
 
 
-def _at_any_depth(pattern: str) -> str:
-    """A pattern for a path, as it has to be for tools that match it against the path from the root of the system."""
+def _anchored(pattern: str) -> str:
+    """A pattern for a path, spelled as the reference implementation understands it: from the folder downwards."""
     is_negated = pattern.startswith("!")
     body = pattern[1:] if is_negated else pattern
-    if "/" in body.rstrip("/") and not body.startswith(("/**/", "**/")):
-        body = f"/**/{body.lstrip('/')}"
+    if "/" in body.rstrip("/"):
+        body = f"/{body.lstrip('/')}"
     return f"!{body}" if is_negated else body
 
 

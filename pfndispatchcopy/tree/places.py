@@ -87,6 +87,7 @@ class TreePlace(Place):
         resumed: files that an earlier run has proven, by number.
         records: what its record says of them, where lists are to be written.
         histories: of ASC media hash lists that were there before, by path of their folder.
+        is_delivered: whether everything was complete and its lists are written.
         tally: what became of the files.
     """
 
@@ -99,6 +100,7 @@ class TreePlace(Place):
         self.resumed: dict[int, Outcome] = {}
         self.records: dict[int, Record] = {}
         self.histories: dict[str, History] = {}
+        self.is_delivered = False
         self.tally = Tally()
         self._locks: list[FileLock] = []
 

@@ -827,7 +827,8 @@ class TreeOffload:
             self._workplace.close()
 
         def leave(place: TreePlace) -> None:
-            is_done = place.is_alive and place.tally.first_error is None and not self._is_over()
+            is_good = place.tally.first_error is None or place.is_delivered
+            is_done = place.is_alive and is_good and not self._is_over()
             place.leave(is_finished=is_complete or (is_done and self._is_copied))
 
         def close_sources() -> None:
