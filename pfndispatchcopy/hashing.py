@@ -141,7 +141,7 @@ def digests_of(names: Iterable[str], data: memoryview | bytes) -> dict[str, str]
         if at_once is not None:
             found[name] = at_once(data)
         else:
-            hasher = ALGORITHMS[name].new()
+            hasher = LISTED_ALGORITHMS[name].new()
             hasher.update(data)
             found[name] = hasher.hexdigest()
     return found

@@ -24,11 +24,11 @@ from pfndispatchcopy.hashlists.entries import (
     SealedFolder,
     UntrustedListError,
 )
+from pfndispatchcopy.hashlists.excerpt import excerpt
 from pfndispatchcopy.hashlists.numbers import generation_of, size_of
 from pfndispatchcopy.hashlists.paths import SeenPaths, name_part, safe_path
 from pfndispatchcopy.hashlists.xml_reader import Element, Shape, read_records
 from pfndispatchcopy.hashlists.xml_writer import HEAD, attribute, described, exact
-from pfndispatchcopy.printable import printable
 
 __all__ = [
     "ASC_CHAIN",
@@ -153,7 +153,7 @@ def _digests(record: Element) -> tuple[ListedDigest, ...]:
         if name is not None:
             action = element.attributes.get("action")
             if action is not None and action not in _ACTIONS:
-                raise UntrustedListError(f"a digest with the unknown action {printable(action[:80])}")
+                raise UntrustedListError(f"a digest with the unknown action {excerpt(action)}")
             digest = digest_text(name, element.text)
             found.append(ListedDigest(name, (digest,), None if action is None else _ACTIONS[action]))
     return reconciled(found)
@@ -307,7 +307,7 @@ def read_chain(chunks: Iterable[bytes]) -> list[ChainLink]:
         number = generation_of(record.attributes.get("sequencenr", ""))
         name = _path(record).text
         if safe_path(name) != name or "/" in name or "\\" in name or parse_manifest_name(name) is None:
-            raise UntrustedListError(f"no name of a manifest: {printable(name[:200])}")
+            raise UntrustedListError(f"no name of a manifest: {excerpt(name)}")
         if name in names or (links and number <= links[-1].number):
             raise UntrustedListError(f"generation {number} is out of order, or its manifest is listed twice")
         names.add(name)

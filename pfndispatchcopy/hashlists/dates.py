@@ -30,4 +30,5 @@ def microseconds_with_offset(seconds: float) -> str:
 
 def name_date(seconds: float) -> str:
     """Return ``2026-11-22_021604``, as it is part of the names of lists."""
-    return _at(seconds // 1).strftime("%Y-%m-%d_%H%M%S")
+    date, _, clock = seconds_with_z(seconds).partition("T")
+    return f"{date}_{clock.rstrip('Z').replace(':', '')}"

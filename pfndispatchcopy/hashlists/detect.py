@@ -1,8 +1,8 @@
 """Which kind of list a file is, by how it begins."""
 
 from pfndispatchcopy.hashlists.entries import ListKind, UntrustedListError
+from pfndispatchcopy.hashlists.excerpt import excerpt
 from pfndispatchcopy.hashlists.xml_reader import root_of
-from pfndispatchcopy.printable import printable
 
 __all__ = ["ENOUGH", "kind_of"]
 
@@ -35,4 +35,4 @@ def kind_of(first_bytes: bytes) -> ListKind:
             return ListKind.LEGACY
     if root.name == "ascmhldirectory":
         raise UntrustedListError("the chain of a history, and no list itself")
-    raise UntrustedListError(f"XML, but no media hash list: its root element is {printable(root.name[:80])}")
+    raise UntrustedListError(f"XML, but no media hash list: its root element is {excerpt(root.name)}")

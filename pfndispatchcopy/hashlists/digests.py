@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from pfndispatchcopy.hashing import LISTED_ALGORITHMS, digest_bytes
 from pfndispatchcopy.hashlists.entries import ListedDigest, UntrustedListError
-from pfndispatchcopy.printable import printable
+from pfndispatchcopy.hashlists.excerpt import excerpt
 
 __all__ = ["digest_text", "reconciled"]
 
@@ -32,9 +32,9 @@ def digest_text(name: str, text: str) -> str:
         try:
             digest_bytes(name, spelled)
         except ValueError:
-            raise UntrustedListError(f"not a C4 ID: {printable(spelled)}") from None
+            raise UntrustedListError(f"not a C4 ID: {excerpt(spelled)}") from None
     elif not _HEX.fullmatch(spelled):
-        raise UntrustedListError(f"not a digest by {name}: {printable(spelled)}")
+        raise UntrustedListError(f"not a digest by {name}: {excerpt(spelled)}")
     return spelled
 
 

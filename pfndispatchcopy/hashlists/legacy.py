@@ -12,11 +12,11 @@ from pfndispatchcopy.hashing import LISTED_ALGORITHMS
 from pfndispatchcopy.hashlists.dates import name_date, seconds_with_z
 from pfndispatchcopy.hashlists.digests import digest_text, reconciled
 from pfndispatchcopy.hashlists.entries import Creator, ListedDigest, ListedFile, SealedFile, UntrustedListError
+from pfndispatchcopy.hashlists.excerpt import excerpt
 from pfndispatchcopy.hashlists.numbers import size_of
 from pfndispatchcopy.hashlists.paths import SeenPaths, name_part, safe_path
 from pfndispatchcopy.hashlists.xml_reader import Element, Shape, read_records
 from pfndispatchcopy.hashlists.xml_writer import HEAD, described, exact
-from pfndispatchcopy.printable import printable
 
 __all__ = ["LEGACY_DIGESTS", "legacy_name", "read_legacy", "write_legacy"]
 
@@ -77,7 +77,7 @@ def _digests(record: Element) -> Iterator[ListedDigest]:
 def _from_decimal(text: str) -> str:
     spelled = text.strip()
     if not _DECIMAL.fullmatch(spelled) or int(spelled) >= 1 << 32:
-        raise UntrustedListError(f"not a decimal number of 32 bits: {printable(spelled[:80])}")
+        raise UntrustedListError(f"not a decimal number of 32 bits: {excerpt(spelled)}")
     return f"{int(spelled):0{LISTED_ALGORITHMS['xxh32'].digest_length}x}"
 
 

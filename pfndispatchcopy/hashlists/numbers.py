@@ -3,7 +3,7 @@
 import re
 
 from pfndispatchcopy.hashlists.entries import UntrustedListError
-from pfndispatchcopy.printable import printable
+from pfndispatchcopy.hashlists.excerpt import excerpt
 
 __all__ = ["generation_of", "size_of"]
 
@@ -20,7 +20,7 @@ def size_of(text: str) -> int:
     """
     spelled = text.strip(" \t\r\n")
     if not _SIZE.fullmatch(spelled):
-        raise UntrustedListError(f"not a size in bytes: {printable(spelled[:80])}")
+        raise UntrustedListError(f"not a size in bytes: {excerpt(spelled)}")
     return int(spelled)
 
 
@@ -32,5 +32,5 @@ def generation_of(text: str) -> int:
     """
     spelled = text.strip(" \t\r\n")
     if not _GENERATION.fullmatch(spelled) or int(spelled) == 0:
-        raise UntrustedListError(f"not the number of a generation: {printable(spelled[:80])}")
+        raise UntrustedListError(f"not the number of a generation: {excerpt(spelled)}")
     return int(spelled)

@@ -4,8 +4,8 @@ import re
 
 from pfndispatchcopy.hashing import ALGORITHMS
 from pfndispatchcopy.hashlists.entries import UntrustedListError
+from pfndispatchcopy.hashlists.excerpt import excerpt
 from pfndispatchcopy.hashlists.xml_writer import is_xml_text, without_unwritable
-from pfndispatchcopy.printable import printable
 
 __all__ = ["LONGEST_PATH", "SeenPaths", "can_be_listed", "name_part", "safe_path", "stays_inside"]
 
@@ -36,16 +36,16 @@ def safe_path(text: str) -> str:
     if len(text) > LONGEST_PATH:
         raise UntrustedListError(f"a path has {len(text)} characters, which is more than {LONGEST_PATH}")
     if text.startswith(("/", "\\")):
-        raise UntrustedListError(f"absolute path {_shown(text)}")
+        raise UntrustedListError(f"absolute path {excerpt(text)}")
     if _DRIVE.match(text):
-        raise UntrustedListError(f"path on a drive of its own: {_shown(text)}")
+        raise UntrustedListError(f"path on a drive of its own: {excerpt(text)}")
     if "\0" in text:
-        raise UntrustedListError(f"path with a NUL: {_shown(text)}")
+        raise UntrustedListError(f"path with a NUL: {excerpt(text)}")
     if ".." in text and ".." in _SEPARATORS.split(text):
-        raise UntrustedListError(f"path that leads out of the folder: {_shown(text)}")
+        raise UntrustedListError(f"path that leads out of the folder: {excerpt(text)}")
     path = "/".join([part for part in text.split("/") if part not in ("", ".")])
     if not path:
-        raise UntrustedListError(f"a path that names nothing: {_shown(text)}" if text else "an empty path")
+        raise UntrustedListError(f"a path that names nothing: {excerpt(text)}" if text else "an empty path")
     # "./C:/x" is "C:/x" now, and ".//\\x" is "\\x".
     return path if path == text or not (_DRIVE.match(path) or path[0] == "\\") else safe_path(path)
 
@@ -102,8 +102,4 @@ class SeenPaths:
         count = len(self._seen)
         self._seen.add(hasher.digest())
         if len(self._seen) == count:
-            raise UntrustedListError(f"listed twice: {_shown(path)}")
-
-
-def _shown(text: str) -> str:
-    return printable(text if len(text) <= 200 else f"{text[:200]}…")
+            raise UntrustedListError(f"listed twice: {excerpt(path)}")

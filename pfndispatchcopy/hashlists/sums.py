@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pfndispatchcopy.hashing import ALGORITHMS, LISTED_ALGORITHMS
 from pfndispatchcopy.hashlists.digests import digest_text
 from pfndispatchcopy.hashlists.entries import ListedDigest, ListedFile, UntrustedListError
+from pfndispatchcopy.hashlists.excerpt import excerpt
 from pfndispatchcopy.hashlists.paths import safe_path
-from pfndispatchcopy.printable import printable
 
 __all__ = ["SUM_DIGESTS", "read_sums", "write_sum_line"]
 
@@ -46,7 +46,7 @@ _HINT = re.compile(r"(?<![a-z0-9])(md5|sha1|sha256|xxh128|xxh64|xxh32|xxh3)(?:be
 # "MD5 (NAME) = DIGEST"; openssl leaves the spaces out.
 _TAGGED = re.compile(rb"(\\?)([A-Z][A-Z0-9_-]*) ?\((.+)\) ?= ?([0-9A-Fa-f]+)", re.DOTALL)
 # "DIGEST  NAME", "DIGEST *NAME"; the md5 of BSD and macOS, with -r, prints one space.
-_PLAIN = re.compile(rb"(\\?)(XXH3_)?([0-9A-Fa-f]+) [ *]?(.+)", re.DOTALL)
+_PLAIN = re.compile(rb"(\\?)(XXH3_)?([0-9A-Fa-f]+)(?: [ *]| (?![ *]))(.+)", re.DOTALL)
 _ESCAPE = re.compile(rb"\\(.?)", re.DOTALL)
 _ESCAPED = {b"\\": b"\\", b"n": b"\n", b"r": b"\r"}
 
@@ -142,7 +142,7 @@ def _understand(line: bytes, hinted: str | None) -> ListedFile:
     if match:
         escape, tag, path, digest = match.groups()
         if tag not in _TAGS:
-            raise UntrustedListError(f"a digest by {tag[:40].decode()}, which is not known here")
+            raise UntrustedListError(f"a digest by {excerpt(tag.decode())}, which is not known here")
         name = _TAGS[tag]
     else:
         match = _PLAIN.fullmatch(line)
@@ -173,7 +173,7 @@ def _unescape(match: re.Match[bytes]) -> bytes:
 
 
 def _shown(data: bytes) -> str:
-    return printable(data[:80].decode("utf-8", "surrogateescape"))
+    return excerpt(data[:400].decode("utf-8", "surrogateescape"))
 
 
 class _SeenDigests:
@@ -194,5 +194,5 @@ class _SeenDigests:
         value = int(digest.accepted[0][-15:], 16)
         count = len(self._seen)
         if self._seen.setdefault(key, value) != value:
-            raise UntrustedListError(f"contradicts an earlier line: {printable(file.path[:200])}")
+            raise UntrustedListError(f"contradicts an earlier line: {excerpt(file.path)}")
         return len(self._seen) > count

@@ -11,8 +11,8 @@ from typing import NamedTuple, NoReturn, TypeVar
 from xml.parsers import expat
 
 from pfndispatchcopy.hashlists.entries import UntrustedListError
+from pfndispatchcopy.hashlists.excerpt import excerpt
 from pfndispatchcopy.hashlists.paths import LONGEST_PATH
-from pfndispatchcopy.printable import printable
 
 __all__ = ["Element", "Root", "Shape", "read_records", "root_of"]
 
@@ -169,7 +169,7 @@ class _Reader:
 
     def __init__(self, shape: Shape) -> None:
         self._shape = shape
-        self._containers = {path.rpartition("/")[0] for path in shape.records}
+        self._containers = {path[:at] for path in shape.records for at, each in enumerate(path) if each == "/"}
         self._parser = _hardened_parser()
         self._parser.StartElementHandler = self._start
         self._parser.EndElementHandler = self._end
@@ -227,11 +227,11 @@ class _Reader:
         self._depth += 1
         if self._depth > _DEEPEST:
             self._refuse(f"elements are nested more than {_DEEPEST} deep")
-        if len(attributes) > _MOST_ATTRIBUTES or any(len(value) > _LONGEST_TEXT for value in attributes.values()):
-            self._refuse("an element with too many or too long attributes")
+        if attributes:
+            self._check(attributes)
         if self._depth == 1:
             if not self._shape.root.fullmatch(name):
-                self._refuse(f"unexpected root element {printable(name[:200])}")
+                self._refuse(f"unexpected root element {excerpt(name)}")
             self._namespace = name[: name.rindex("}") + 1] if "}" in name else ""
         elif self._passed_over:
             self._passed_over += 1
@@ -239,6 +239,10 @@ class _Reader:
             self._start_inside(self._local(name), attributes)
         else:
             self._start_outside(self._local(name), attributes)
+
+    def _check(self, attributes: Mapping[str, str]) -> None:
+        if len(attributes) > _MOST_ATTRIBUTES or any(len(value) > _LONGEST_TEXT for value in attributes.values()):
+            self._refuse("an element with too many or too long attributes")
 
     def _start_inside(self, name: str, attributes: Mapping[str, str]) -> None:
         parent = self._open[-1]
@@ -251,7 +255,7 @@ class _Reader:
         parent.children.append(self._open[-1])
 
     def _start_outside(self, name: str, attributes: Mapping[str, str]) -> None:
-        path = "/".join((*self._trail, name))
+        path = "/".join((*self._trail, name)) if self._trail else name
         if path in self._shape.records:
             self._elements = self._characters = 0
             self._begin(name, attributes)
@@ -261,9 +265,14 @@ class _Reader:
             self._passed_over = 1
 
     def _begin(self, name: str, attributes: Mapping[str, str]) -> None:
-        self._elements += 1
-        self._characters += sum(map(len, attributes.values()))
+        self._weigh(1, sum(map(len, attributes.values())) if attributes else 0)
         self._open.append(Element(name, attributes, self._parser.CurrentLineNumber))
+
+    def _weigh(self, elements: int, characters: int) -> None:
+        self._elements += elements
+        self._characters += characters
+        if self._elements > _MOST_ELEMENTS or self._characters > _MOST_CHARACTERS:
+            self._refuse(f"an entry of more than {_MOST_ELEMENTS} elements or {_MOST_CHARACTERS} characters")
 
     def _end(self, _name: str) -> None:
         self._is_silent = False
@@ -282,12 +291,12 @@ class _Reader:
         if self._passed_over or not self._open:
             self._is_silent = False
             return
-        self._characters += len(text)
-        if self._elements > _MOST_ELEMENTS or self._characters > _MOST_CHARACTERS:
-            self._refuse(f"an entry of more than {_MOST_ELEMENTS} elements or {_MOST_CHARACTERS} characters")
+        self._weigh(0, len(text))
         self._pieces.append(text)
 
     def _take_text(self, element: Element) -> None:
+        if not self._pieces:
+            return
         text = "".join(self._pieces)
         self._pieces.clear()
         if len(text) > _LONGEST_TEXT:
@@ -303,9 +312,8 @@ class _Reader:
             self._open[-1].is_divided = True
 
     def _local(self, name: str) -> str:
-        local = name.removeprefix(self._namespace)
-        # A name that still has a namespace is no name of the formats, and so never known.
-        return local if self._namespace + local == name else name
+        # What is left of a name of another namespace is no name of the formats: it is empty, or has a "}" in it.
+        return name.removeprefix(self._namespace) if name.startswith(self._namespace) else ""
 
 
 def _hardened_parser() -> expat.XMLParserType:
@@ -314,7 +322,7 @@ def _hardened_parser() -> expat.XMLParserType:
 
     def check_declaration(_version: str, encoding: str | None, _standalone: int) -> None:
         if encoding is not None and encoding.lower() not in ("utf-8", "utf8", "us-ascii", "ascii"):
-            raise UntrustedListError(f"line 1: written in {printable(encoding[:80])}; UTF-8 is what can be read")
+            raise UntrustedListError(f"line 1: written in {excerpt(encoding)}; UTF-8 is what can be read")
 
     # The encoding is given, so that no declaration can make the parser look for another one.
     parser = expat.ParserCreate("utf-8", "}", {})
