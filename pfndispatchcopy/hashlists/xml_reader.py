@@ -176,6 +176,7 @@ class _Reader:
         self._parser.CharacterDataHandler = self._text
         self._parser.CommentHandler = self._aside
         self._parser.ProcessingInstructionHandler = self._aside
+        self._locals: dict[str, str] = {}  # names without the namespace of the document
         self._namespace = ""
         self._depth = 0
         self._passed_over = 0  # how deep in an element that does not count
@@ -227,30 +228,44 @@ class _Reader:
         self._depth += 1
         if self._depth > _DEEPEST:
             self._refuse(f"elements are nested more than {_DEEPEST} deep")
-        if attributes:
-            self._check(attributes)
         if self._depth == 1:
             if not self._shape.root.fullmatch(name):
                 self._refuse(f"unexpected root element {excerpt(name)}")
             self._namespace = name[: name.rindex("}") + 1] if "}" in name else ""
+            self._measure(attributes)
         elif self._passed_over:
             self._passed_over += 1
-        elif self._open:
-            self._start_inside(self._local(name), attributes)
+            self._measure(attributes)
         else:
-            self._start_outside(self._local(name), attributes)
+            local = self._locals.get(name)
+            if local is None:
+                local = self._locals[name] = self._local(name)
+            if self._open:
+                self._start_inside(local, attributes)
+            else:
+                self._start_outside(local, attributes)
 
-    def _check(self, attributes: Mapping[str, str]) -> None:
-        if len(attributes) > _MOST_ATTRIBUTES or any(len(value) > _LONGEST_TEXT for value in attributes.values()):
+    def _measure(self, attributes: Mapping[str, str]) -> int:
+        """Characters of the values, none of which may be too long."""
+        total = 0
+        for value in attributes.values():
+            length = len(value)
+            if length > _LONGEST_TEXT:
+                self._refuse("an element with too many or too long attributes")
+            total += length
+        if len(attributes) > _MOST_ATTRIBUTES:
             self._refuse("an element with too many or too long attributes")
+        return total
 
     def _start_inside(self, name: str, attributes: Mapping[str, str]) -> None:
         parent = self._open[-1]
         parent.is_divided = True
         if name not in self._shape.known:
             self._passed_over = 1
+            self._measure(attributes)
             return
-        self._take_text(parent)
+        if self._pieces:
+            self._take_text(parent)
         self._begin(name, attributes)
         parent.children.append(self._open[-1])
 
@@ -259,20 +274,23 @@ class _Reader:
         if path in self._shape.records:
             self._elements = self._characters = 0
             self._begin(name, attributes)
-        elif path in self._containers:
+            return
+        self._measure(attributes)
+        if path in self._containers:
             self._trail.append(name)
         else:
             self._passed_over = 1
 
     def _begin(self, name: str, attributes: Mapping[str, str]) -> None:
-        self._weigh(1, sum(map(len, attributes.values())) if attributes else 0)
+        self._elements += 1
+        if attributes:
+            self._characters += self._measure(attributes)
+        if self._elements > _MOST_ELEMENTS or self._characters > _MOST_CHARACTERS:
+            self._refuse_weight()
         self._open.append(Element(name, attributes, self._parser.CurrentLineNumber))
 
-    def _weigh(self, elements: int, characters: int) -> None:
-        self._elements += elements
-        self._characters += characters
-        if self._elements > _MOST_ELEMENTS or self._characters > _MOST_CHARACTERS:
-            self._refuse(f"an entry of more than {_MOST_ELEMENTS} elements or {_MOST_CHARACTERS} characters")
+    def _refuse_weight(self) -> NoReturn:
+        self._refuse(f"an entry of more than {_MOST_ELEMENTS} elements or {_MOST_CHARACTERS} characters")
 
     def _end(self, _name: str) -> None:
         self._is_silent = False
@@ -281,7 +299,8 @@ class _Reader:
             self._passed_over -= 1
         elif self._open:
             element = self._open.pop()
-            self._take_text(element)
+            if self._pieces:
+                self._take_text(element)
             if not self._open:
                 self._ready.append(element)
         elif self._trail:
@@ -291,13 +310,13 @@ class _Reader:
         if self._passed_over or not self._open:
             self._is_silent = False
             return
-        self._weigh(0, len(text))
+        self._characters += len(text)
+        if self._characters > _MOST_CHARACTERS:
+            self._refuse_weight()
         self._pieces.append(text)
 
     def _take_text(self, element: Element) -> None:
-        if not self._pieces:
-            return
-        text = "".join(self._pieces)
+        text = "".join(self._pieces) if len(self._pieces) > 1 else self._pieces[0]
         self._pieces.clear()
         if len(text) > _LONGEST_TEXT:
             self._refuse(f"<{element.name}> has more than {_LONGEST_TEXT} characters in it")
