@@ -49,5 +49,5 @@ bench: $(RUN) ## side by side with cp, tee, dd and rsync
 	@$(BIN)/python -m benchmarks.compare_folder
 
 clean: ## remove what was made
-	@rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+	@rm -rf .venv .venv-mhl build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

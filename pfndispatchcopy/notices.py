@@ -7,7 +7,7 @@ from pfndispatchcopy.errors import PfnDispatchCopyError
 from pfndispatchcopy.model import Notice
 from pfndispatchcopy.printable import printable
 
-__all__ = ["amount", "errno_name", "failure_notice", "reason_of"]
+__all__ = ["amount", "errno_name", "failure_notice", "note_left_behind", "reason_of"]
 
 _ADVICE = {
     errno.ENOSPC: "Free some space on this volume and run the same command again.",
@@ -55,6 +55,11 @@ def amount(count: int) -> str:
     return f"{count} bytes"
 
 
+def note_left_behind(error: BaseException, failure: OSError, path: str) -> None:
+    """Let an error know that a temporary name was left, since it could not be removed either."""
+    error.add_note(f"Left behind, because it could not be removed ({reason_of(failure)}): {path}.")
+
+
 def failure_notice(
     error: BaseException,
     *,
@@ -74,8 +79,9 @@ def failure_notice(
         destination: the destination it concerns, as the caller spelled it.
         offset: the byte at which it happened.
         size: of the whole file in bytes, where known.
-        aftermath: what is left, as a sentence.
+        aftermath: what is left, as a sentence; what the error itself has noted of that is said instead.
     """
+    aftermath = " ".join(getattr(error, "__notes__", ())) or aftermath
     place = f" at byte {offset}" if offset is not None else ""
     sentences = [f"{path}: {operation} failed{place}: {reason_of(error)}."]
     number = error.errno if isinstance(error, OSError) else None

@@ -11,6 +11,7 @@ from pfndispatchcopy.errors import RefusedError, StalledError, UsageError
 from pfndispatchcopy.events import Observer
 from pfndispatchcopy.fileio.system import System
 from pfndispatchcopy.model import STANDARD_INPUT
+from pfndispatchcopy.notices import errno_name, reason_of
 from pfndispatchcopy.nursery import Nursery
 from pfndispatchcopy.options import CopyOptions
 from pfndispatchcopy.printable import printable
@@ -76,18 +77,19 @@ def _is_folder(system: System, source: str, options: CopyOptions, cancel: thread
     watch = supervisor.watch(source)
 
     def look() -> None:
-        # What cannot be looked at is for the offload to say.
-        with watch("stat"), suppress(OSError):
+        # What is not there is for the offload to say.
+        with watch("stat"), suppress(FileNotFoundError, NotADirectoryError):
             answer.append(stat.S_ISDIR(system.status(source).st_mode))
 
     task = supervisor.lane("pfn-look").submit(look, watch)
     supervisor.wait([task])
     supervisor.close()
-    if isinstance(task.error, StalledError):
+    if isinstance(task.error, OSError | StalledError):
         raise RefusedError(
-            f"{printable(source)}: the source cannot be looked at: {task.error}; nothing was written",
+            f"{printable(source)}: the source cannot be looked at: {reason_of(task.error)}; nothing was written",
             path=source,
             operation="stat",
+            errno=errno_name(task.error),
         )
     if task.error is not None:
         raise task.error

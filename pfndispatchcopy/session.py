@@ -406,7 +406,8 @@ class Offload:
         def deliver(place: _FilePlace, result: DestinationResult) -> None:
             assert place.folder is not None
             is_forced = place.label not in self._options.no_flush
-            medium = Medium(self._system, place.number in in_memory, is_forced, place.watch.beat)
+            owner = place.found.name if place.found is not None else os.path.basename(result.location)
+            medium = Medium(self._system, place.number in in_memory, is_forced, place.watch.beat, owner)
             copy = CopiedFile(
                 os.path.basename(result.location), size, snapshot.mtime_ns, hashes, result.state, started_at
             )

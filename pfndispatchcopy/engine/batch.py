@@ -589,7 +589,9 @@ class Batch:
 
     def _drop_pending(self, target: BatchTarget) -> None:
         for pending in tuple(target.pending):
-            self._remove(target, pending)
+            left = self._remove(target, pending)
+            if left.startswith("Left behind"):
+                self._warn(target, pending.file, "remove", f"{target.path_of(pending.file)}: {left}")
 
     # -- durable, compared, named -----------------------------------------------------------------------
 
@@ -818,6 +820,8 @@ class Batch:
         aftermath = "The complete copies are there under their names, but whether they are durable is not proven."
         notice = self._notice(target, path, "flush the folder", error, aftermath)
         self.notices.append(ErrorEvent(notice))
+        if with_all_below and target.death is None:  # what is below may go with a power cut, now and later
+            target.death = notice
         for read in reads:
             outcome = read.outcomes.get(target.number)
             its_folder = target.folder_of(read.file)

@@ -601,7 +601,8 @@ class _OneFile:
         )
         self._tell(ErrorEvent(notice))
         self._outcomes[number] = Outcome(number, State.FAILED, error=notice)
-        if is_hung or notice.errno in FATAL_FOR_DESTINATION:
+        # A folder on the way that could not be flushed may go with a power cut, and all that is ever put into it.
+        if is_hung or notice.errno in FATAL_FOR_DESTINATION or notice.operation == "flush the folder":
             self._work.bury(number, notice, is_told=True)
 
     # -- copying ------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pfndispatchcopy.fileio.names import temporary_name
 from pfndispatchcopy.fileio.system import FolderHandle, System
 from pfndispatchcopy.model import Identity
+from pfndispatchcopy.notices import note_left_behind
 
 __all__ = ["PartialFile"]
 
@@ -50,10 +51,10 @@ class PartialFile:
 
     @classmethod
     def create(cls, system: System, folder: FolderHandle, final_name: str) -> "PartialFile":
-        """Make a partial that nobody else has.
+        """Make a partial that nobody else has, for a file of this name.
 
         Raises:
-            OSError: it cannot be made.
+            OSError: it cannot be made; where its temporary name is left all the same, a note of the error says so.
         """
         while True:
             name = temporary_name(system, final_name)
@@ -68,9 +69,8 @@ class PartialFile:
             partial.identity = Identity(status.st_dev, status.st_ino)
             partial.read_fd = system.open_name(folder, name, os.O_RDONLY)
             partial._require_same_file(partial.read_fd)
-        except OSError:
-            with suppress(OSError):
-                partial.discard()
+        except OSError as error:
+            partial.discard_after(error)
             raise
         return partial
 
@@ -210,6 +210,13 @@ class PartialFile:
         """
         self.close()
         self.remove_name()
+
+    def discard_after(self, error: BaseException) -> None:
+        """Discard it because of an error, which is told when the temporary name cannot be removed either."""
+        try:
+            self.discard()
+        except OSError as failure:
+            note_left_behind(error, failure, os.path.join(self._folder.path, self.name))
 
     def remove_name(self) -> None:
         """Remove the temporary name, if it is still there; what is open stays open.

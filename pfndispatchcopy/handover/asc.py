@@ -5,14 +5,14 @@ written after the list that it names. Source of the format: ASC MHL 2.0, as its 
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from time import time
 from typing import NamedTuple
 
 from pfndispatchcopy.fileio.folders import OpenFolders
 from pfndispatchcopy.fileio.system import FolderHandle
 from pfndispatchcopy.handover.history import History
-from pfndispatchcopy.handover.writing import Medium, write_list
+from pfndispatchcopy.handover.writing import Medium, WrittenList, sweep, writable, write_list
 from pfndispatchcopy.hashlists.asc import (
     ASC_CHAIN,
     ASC_FOLDER,
@@ -33,6 +33,9 @@ from pfndispatchcopy.hashlists.entries import (
 )
 
 __all__ = ["Contradiction", "Sealing", "seal"]
+
+# Folders that stay open: those on the way from one history to the next.
+_OPEN_FOLDERS = 64
 
 
 class Contradiction(NamedTuple):
@@ -112,7 +115,6 @@ def seal(medium: Medium, root: FolderHandle, sealing: Sealing, creator: Creator)
                     for each in sorted(folders_of[path], key=lambda each: (-_depth(each), each))
                 ),
             ]
-            number = history.links[-1].number + 1 if history.links else 1
             title = path.rpartition("/")[2] or sealing.title
             chunks = write_asc(
                 creator,
@@ -122,13 +124,8 @@ def seal(medium: Medium, root: FolderHandle, sealing: Sealing, creator: Creator)
                 entries,
                 references[path],
             )
-            handle = folders.get(_join(path, ASC_FOLDER))
-            for parent in folders.take_parents_of_new():
-                if medium.is_forced:
-                    medium.system.flush_folder(folders.get(parent))
-            written = write_list(medium, handle, manifest_name(number, title, now), chunks)
-            history.links.append(ChainLink(number, written.name, written.c4))
-            write_list(medium, handle, ASC_CHAIN, [write_chain(history.links)], replace=True)
+            folders.trim(_OPEN_FOLDERS, keep=path)
+            written = _write(medium, folders, path, manifest_name(history.next_number, title, now), chunks, history)
             if path:
                 above = _owner_above(path, owners)
                 below = path[len(above) + 1 :] if above else path
@@ -136,6 +133,24 @@ def seal(medium: Medium, root: FolderHandle, sealing: Sealing, creator: Creator)
     finally:
         folders.close()
     return contradictions
+
+
+def _write(
+    medium: Medium, folders: OpenFolders, path: str, name: str, chunks: Iterable[bytes], history: History
+) -> WrittenList:
+    """Write the next list of a history, and then the chain that names it."""
+    system = medium.system
+    with writable(system, folders.get(path)):
+        handle = folders.get(_join(path, ASC_FOLDER))
+        for parent in folders.take_parents_of_new():
+            if medium.is_forced:
+                system.flush_folder(folders.get(parent))
+    with writable(system, handle):
+        sweep(medium, handle)
+        written = write_list(medium, handle, name, chunks)
+        history.links.append(ChainLink(history.next_number, written.name, written.c4))
+        write_list(medium, handle, ASC_CHAIN, [write_chain(history.links)], replace=True)
+    return written
 
 
 def _judged(file: SealedFile, owner: str, history: History, contradictions: list[Contradiction]) -> SealedFile:
@@ -177,8 +192,15 @@ def _ignores(path: str, sealing: Sealing) -> list[str]:
     patterns.update(dict.fromkeys(sealing.ignores))
     for below, history in sealing.histories.items():
         if below != path and (not path or below.startswith(f"{path}/")):
-            patterns.update(dict.fromkeys(pattern for pattern in history.ignores or () if "/" not in pattern))
+            patterns.update(
+                dict.fromkeys(f"/**/{below}/**/{each}" for each in history.ignores or () if _is_of_below(each))
+            )
     return list(patterns)
+
+
+def _is_of_below(pattern: str) -> bool:
+    """Whether a pattern is for names, and not one that every list has, so that it can be said of a folder below."""
+    return "/" not in pattern.rstrip("/") and not pattern.startswith("!") and pattern not in DEFAULT_IGNORES
 
 
 def _owner(path: str, histories: Mapping[str, History]) -> str:

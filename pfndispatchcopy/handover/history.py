@@ -66,6 +66,11 @@ class History:
         return copied
 
     @property
+    def next_number(self) -> int:
+        """Of the generation that is to come."""
+        return self.links[-1].number + 1 if self.links else 1
+
+    @property
     def digest_names(self) -> set[str]:
         """Digests that files are known by."""
         return {name for digests in self.known.values() for name in digests}

@@ -3,19 +3,23 @@
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 from pfndispatchcopy.engine.existing import numbered_names
 from pfndispatchcopy.errors import MismatchError
+from pfndispatchcopy.fileio.names import is_temporary_of
 from pfndispatchcopy.fileio.partial import PartialFile
 from pfndispatchcopy.fileio.readback import open_past_cache, read_to_end
 from pfndispatchcopy.fileio.system import FolderHandle, System
 from pfndispatchcopy.hashing import HashCalculator
 
-__all__ = ["Medium", "WrittenList", "read_whole", "write_list"]
+__all__ = ["Medium", "WrittenList", "read_whole", "sweep", "writable", "write_list"]
 
 _BLOCK = 1 << 20
+# Write to a folder, and reach what is in it.
+_OWNER_MAY = stat.S_IWUSR | stat.S_IXUSR
 # Of the file as such: what is written is read back and compared by it. A chain names its lists by their C4 IDs.
 _PROOF = "c4"
 
@@ -28,12 +32,15 @@ class Medium(NamedTuple):
         is_memory: whether the medium is memory.
         is_forced: whether it is forced to stable storage.
         beat: called after each operation, for whoever watches.
+        owner: what temporary names belong to: a file whose lock is held, or any list where the folder is locked. Those
+            of lists have a date in their own names, by which no later run could know them.
     """
 
     system: System
     is_memory: bool
     is_forced: bool
     beat: Callable[[], None] = lambda: None
+    owner: str = "hash list"
 
 
 class WrittenList(NamedTuple):
@@ -63,7 +70,7 @@ def write_list(
         MismatchError: what was read back is something else.
     """
     system = medium.system
-    partial = PartialFile.create(system, folder, name)
+    partial = PartialFile.create(system, folder, medium.owner)
     try:
         digest = _fill(medium, partial, chunks)
         system.set_mode(partial.write_fd, system.default_mode())
@@ -73,13 +80,38 @@ def write_list(
         medium.beat()
         _compare(medium, partial, digest)
         name = _commit(medium, folder, partial, name, digest, replace=replace)
-    finally:
-        if not partial.is_gone:
-            partial.discard()
+    except BaseException as error:
+        partial.discard_after(error)
+        raise
+    partial.discard()  # which is nothing, unless the same list was there already
     if medium.is_forced and not medium.is_memory:
         system.flush_folder(folder)
     medium.beat()
     return WrittenList(name, digest)
+
+
+@contextmanager
+def writable(system: System, folder: FolderHandle) -> Iterator[None]:
+    """Let names be made in a folder for a while, although its mode, which it has from its source, forbids that."""
+    mode = stat.S_IMODE(system.status_of_file(folder.fd).st_mode) if folder.fd >= 0 else _OWNER_MAY
+    if mode & _OWNER_MAY == _OWNER_MAY:
+        yield
+        return
+    with suppress(OSError):  # what may not be changed may still be written to, by whoever may do everything
+        system.set_mode(folder.fd, mode | _OWNER_MAY)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            system.set_mode(folder.fd, mode)
+
+
+def sweep(medium: Medium, folder: FolderHandle) -> None:
+    """Remove the temporary files of lists that a dead run has left in a folder; the lock has to be held."""
+    for name in medium.system.list_names(folder):
+        if is_temporary_of(name, medium.owner):
+            with suppress(OSError):
+                medium.system.remove_name(folder, name)
 
 
 def _fill(medium: Medium, partial: PartialFile, chunks: Iterable[bytes]) -> str:

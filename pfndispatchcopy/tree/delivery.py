@@ -112,8 +112,13 @@ class Delivery:
         if is_over or not self._is_whole:
             whole = []
         for place in self._places.alive:
-            if place not in whole:
-                self._warn(place, "no list was written, because not everything is complete: run the same command again")
+            if place in whole:
+                continue
+            text = "no list was written, because not everything is complete: run the same command again"
+            self._warn(place, text)
+            if place.tally.first_error is None:  # the copies are complete, and not all that was asked for
+                notice = Notice(printable(f"{place.label}: {text}"), place.label, _OPERATION, None, place.label)
+                place.tally.add(Outcome(place.number, State.CANCELLED, error=notice), 0, 0)
         contradictions: dict[int, list[Contradiction]] = {}
 
         def write(place: TreePlace) -> None:

@@ -74,7 +74,9 @@ def finish_folders(
                     system.flush_folder(handle)
         if flushes:
             with watch("flush the folder"):
-                for parent in folders.take_parents_of_new():
+                # What a job has made, and was stopped before it could flush, no other job knows of.
+                above = {path for each in tree.roots for path in _ways_up(each.prefix)}
+                for parent in dict.fromkeys([*folders.take_parents_of_new(), *above]):
                     system.flush_folder(folders.get(parent))
         with watch("stat"):
             root.check_identity()
@@ -82,6 +84,12 @@ def finish_folders(
         folders.close()
         for each in source_folders:
             each.close()
+
+
+def _ways_up(path: str) -> Iterator[str]:
+    while path:
+        path = path.rpartition("/")[0]
+        yield path
 
 
 def _keep(

@@ -19,10 +19,11 @@ from pfndispatchcopy.fileio.names import is_temporary
 from pfndispatchcopy.fileio.system import FolderHandle, System
 from pfndispatchcopy.handover.asc import Contradiction, Sealing, seal
 from pfndispatchcopy.handover.history import History, read_histories
+from pfndispatchcopy.handover.patterns import Ignored, TakingAll, ignored_before, patterns_for, spelled
 from pfndispatchcopy.handover.plain import write_legacy_list, write_sums
 from pfndispatchcopy.handover.possible import listable
-from pfndispatchcopy.handover.writing import Medium
-from pfndispatchcopy.hashlists.asc import ASC_CHAIN, ASC_FOLDER, DEFAULT_IGNORES
+from pfndispatchcopy.handover.writing import Medium, sweep, writable
+from pfndispatchcopy.hashlists.asc import ASC_CHAIN, ASC_FOLDER
 from pfndispatchcopy.hashlists.entries import Creator, SealedDigest, SealedFile, UntrustedListError
 from pfndispatchcopy.hashlists.paths import can_be_listed, stays_inside
 from pfndispatchcopy.hashlists.sums import SUM_DIGESTS
@@ -31,7 +32,7 @@ from pfndispatchcopy.journal import Record
 from pfndispatchcopy.model import Mhl, Preserve, State, Symlinks
 from pfndispatchcopy.options import CopyOptions
 from pfndispatchcopy.printable import printable
-from pfndispatchcopy.selection import SYSTEM_PATTERNS, Selection, check_pattern
+from pfndispatchcopy.selection import SYSTEM_PATTERNS
 from pfndispatchcopy.tree.scan import Tree, TreeFolder
 
 __all__ = ["Receiver", "TreeHandOver", "without_chains"]
@@ -237,22 +238,37 @@ class TreeHandOver:
             for prefix in dict.fromkeys(root.prefix for root in self._tree.roots):
                 handle = folders.get(prefix)
                 status = self._system.status_of_file(handle.fd) if handle.fd >= 0 else None
-                title = self._title(receiver, prefix)
-                sums = [self._write_sums(receiver, prefix, handle, title, name) for name in self._options.sums]
-                if self._options.mhl is Mhl.LEGACY and is_verified:
-                    self._write_legacy(receiver, prefix, handle, title)
-                elif self._options.mhl is Mhl.ASC and is_verified:
-                    sealing = self._sealing(receiver, prefix, handle, title, list(filter(None, sums)))
-                    contradictions += [
-                        each._replace(path=_join(prefix, each.path))
-                        for each in seal(receiver.medium, handle, sealing, self._creator)
-                    ]
+                with writable(self._system, handle):
+                    contradictions += self._write_in(receiver, prefix, handle, is_verified=is_verified)
                 if status is not None and Preserve.TIMES in self._options.preserve:
                     with suppress(OSError):  # as they were before the lists came into it; a wish, as for all metadata
                         self._system.set_times(handle.fd, status.st_atime_ns, status.st_mtime_ns)
         finally:
             folders.close()
         return contradictions
+
+    def _write_in(
+        self, receiver: Receiver, prefix: str, handle: FolderHandle, *, is_verified: bool
+    ) -> list[Contradiction]:
+        """Write the lists of the folder of one prefix."""
+        loose = self._loose(prefix)
+        if loose:  # the folder is not locked, but the files are: others may be writing lists beside them
+            receiver = receiver._replace(medium=receiver.medium._replace(owner=loose[0]))
+        sweep(receiver.medium, handle)
+        title = self._title(receiver, prefix)
+        sums = [self._write_sums(receiver, prefix, handle, title, name) for name in self._options.sums]
+        if self._options.mhl is Mhl.LEGACY and is_verified:
+            self._write_legacy(receiver, prefix, handle, title)
+        if self._options.mhl is not Mhl.ASC or not is_verified:
+            return []
+        sealing = self._sealing(receiver, prefix, handle, title, list(filter(None, sums)))
+        found = seal(receiver.medium, handle, sealing, self._creator)
+        return [each._replace(path=_join(prefix, each.path)) for each in found]
+
+    def _loose(self, prefix: str) -> list[str]:
+        """Names of the files that are sources of their own, where nothing but such files goes to a prefix."""
+        names = [root.only for root in self._tree.roots if root.prefix == prefix]
+        return [name for name in names if name is not None] if None not in names else []
 
     def _write_sums(self, receiver: Receiver, prefix: str, handle: FolderHandle, title: str, digest: str) -> str | None:
         """Write a sum file, unless there is nothing to be listed; returns its name."""
@@ -264,8 +280,8 @@ class TreeHandOver:
 
     def _title(self, receiver: Receiver, prefix: str) -> str:
         """What lists of a folder are named after: the folder, or the one file that was copied into it."""
-        loose = [root.only for root in self._tree.roots if root.prefix == prefix and root.only is not None]
-        if len(loose) == 1 and len([root for root in self._tree.roots if root.prefix == prefix]) == 1:
+        loose = self._loose(prefix)
+        if len(loose) == 1:
             return loose[0]
         return prefix.rpartition("/")[2] or os.path.basename(os.path.abspath(receiver.path)) or "copy"
 
@@ -312,19 +328,20 @@ class TreeHandOver:
         self, receiver: Receiver, prefix: str, handle: FolderHandle, title: str, sums: Sequence[str]
     ) -> Sealing:
         histories = self._histories_of(receiver, prefix)
-        wished = [*self._wished_patterns(receiver), *_ignored_before(histories)]
-        left_out = _Ignored(wished)
+        wished = self._wished_patterns(receiver, prefix)
+        inherited = list(ignored_before(histories))
+        left_out = Ignored([*wished, *inherited])
         folders = [path for path in self._folders_below(prefix) if path and not left_out.has_folder(path)]
         files = [file for file in self._listed(receiver, prefix) if not left_out.has_file(file.path)]
         names = {path.rpartition("/")[2] for path in (*folders, *(file.path for file in files))}
         beside = [*sums, *self._links_below(prefix), *self._lists_beside(handle, title, names)]
-        ignores = [pattern for path in dict.fromkeys(beside) for pattern in _patterns_for(path, title, names)]
+        ignores = [pattern for path in dict.fromkeys(beside) for pattern in patterns_for(path, title, names)]
         return Sealing(
             title=title,
             algorithms=listable(Mhl.ASC, self._options.hashes),
             files=files,
             folders=[path for path in folders if can_be_listed(path)],
-            unsealed=self._unsealed(receiver, handle, files, folders, _Ignored([*wished, *ignores])),
+            unsealed=self._unsealed(receiver, handle, files, folders, Ignored([*wished, *inherited, *ignores])),
             ignores=[*wished, *ignores],
             histories=histories,
         )
@@ -348,19 +365,24 @@ class TreeHandOver:
                 paths[path] = None
         return list(paths)
 
-    def _wished_patterns(self, receiver: Receiver) -> list[str]:
+    def _wished_patterns(self, receiver: Receiver, prefix: str) -> list[str]:
         """What was left out because that was asked for; other tools match it against whole paths."""
         options = self._options
         excluded = (*options.exclude, *(SYSTEM_PATTERNS if options.exclude_system else ()))
-        wished = [*excluded, *(f"!{pattern}" for pattern in options.include if options.exclude)]
-        taking_all = _TakingAll(self._system.real_path(receiver.path))
+        wished = [spelled(pattern) for pattern in excluded]
+        if options.exclude:
+            wished += [f"!{spelled(pattern)}" for pattern in options.include]
+        taking_all = self._taking_all(receiver, prefix)
         for pattern in [each for each in wished if taking_all.takes(each) or not is_xml_text(each)]:
             wished.remove(pattern)
             receiver.warn(
                 f"the pattern {pattern} is not recorded in the media hash list: XML cannot hold it, or a folder above"
                 " has a name that it takes, and other tools would leave out everything below"
             )
-        return [_anchored(pattern) for pattern in wished]
+        return wished
+
+    def _taking_all(self, receiver: Receiver, prefix: str) -> TakingAll:
+        return TakingAll(os.path.join(self._system.real_path(receiver.path), prefix))
 
     def _links_below(self, prefix: str) -> Iterator[str]:
         """Symbolic links: a list has no entries for them, and other tools would follow them."""
@@ -372,7 +394,7 @@ class TreeHandOver:
     def _histories_of(self, receiver: Receiver, prefix: str) -> dict[str, History]:
         """The histories to be continued, by path below a prefix."""
         histories: dict[str, History] = {}
-        taking_all = _TakingAll(self._system.real_path(receiver.path))
+        taking_all = self._taking_all(receiver, prefix)
         for path in {*self._histories, *receiver.histories, prefix}:
             is_below = path.startswith(f"{prefix}/" if prefix else "") and can_be_listed(path)
             if path != prefix and not is_below:
@@ -390,7 +412,7 @@ class TreeHandOver:
         handle: FolderHandle,
         files: Sequence[SealedFile],
         folders: Sequence[str],
-        left_out: "_Ignored",
+        left_out: Ignored,
     ) -> frozenset[str]:
         """Folders on the destination that hold more than the list: what is left of the hash of a folder then?"""
         listed: dict[str, set[str]] = {path: set() for path in ("", *folders)}
@@ -409,11 +431,12 @@ class TreeHandOver:
                     continue
                 opened.trim(_OPEN_FOLDERS, keep=path)
                 receiver.medium.beat()
-                for name in self._system.list_names(opened.get(path)):
-                    below = _join(path, name)
-                    if name in names or is_temporary(name):
+                for entry in self._system.entries(opened.get(path)):
+                    below = _join(path, entry.name)
+                    if entry.name in names or is_temporary(entry.name):
                         continue
-                    if not left_out.has_file(below) and not left_out.has_folder(below):
+                    is_folder = entry.is_dir(follow_symlinks=False)
+                    if not (left_out.has_folder(below) if is_folder else left_out.has_file(below)):
                         unsealed.update(_ways_up(path))
                         break
         finally:
@@ -426,44 +449,6 @@ class TreeHandOver:
                 " hash of it"
             )
         return frozenset(unsealed)
-
-
-class _TakingAll:
-    """Tells of patterns that would leave out everything, for tools that match them against names above as well."""
-
-    def __init__(self, path: str) -> None:
-        self._names = [name for name in path.split(os.sep) if name]
-
-    def takes(self, pattern: str) -> bool:
-        if pattern.startswith("!") or "/" in pattern.rstrip("/"):
-            return False
-        try:
-            selection = Selection((pattern,), ())
-        except UsageError:  # what others have written in their lists may be no pattern
-            return False
-        return any(selection.leaves_out(name, name, is_folder=True) for name in self._names)
-
-
-class _Ignored:
-    """What the patterns of a list leave out: other tools count none of it, whether it is there or not."""
-
-    def __init__(self, patterns: Sequence[str]) -> None:
-        excluded = (*DEFAULT_IGNORES, *(each for each in patterns if not each.startswith("!")))
-        self._selection = Selection(excluded, tuple(each[1:] for each in patterns if each.startswith("!")))
-        self._folders: dict[str, bool] = {"": False}
-
-    def has_folder(self, path: str) -> bool:
-        is_out = self._folders.get(path)
-        if is_out is None:
-            above, _, name = path.rpartition("/")
-            above_is_out = self.has_folder(above)
-            is_out = above_is_out or self._selection.leaves_out(path, name, is_folder=True)
-            self._folders[path] = is_out
-        return is_out
-
-    def has_file(self, path: str) -> bool:
-        above, _, name = path.rpartition("/")
-        return self.has_folder(above) or self._selection.leaves_out(path, name, is_folder=False)
 
 
 def _continued(path: str, of_source: History | None, of_destination: History | None) -> History:
@@ -482,40 +467,6 @@ def _continued(path: str, of_source: History | None, of_destination: History | N
             f"{printable(_join(path, ASC_FOLDER))}: source and destination have histories that contradict each other"
         )
     return longer.copy()
-
-
-def _patterns_for(path: str, title: str, names: Collection[str]) -> list[str]:
-    """Patterns that take one path below a folder, and nothing that is listed.
-
-    Other tools match some against the path from the root of the system, some against that below the folder.
-    """
-    if not is_xml_text(path):
-        return []
-    escaped = _escaped(path)
-    if path.rpartition("/")[2] not in names:
-        return [f"/**/{escaped}"]
-    return [f"/{escaped}", f"/**/{_escaped(title)}/{escaped}"]
-
-
-def _escaped(path: str) -> str:
-    escaped = "".join(f"\\{letter}" if letter in "\\*?[]" else letter for letter in path)
-    return f"{escaped[:-1]}\\ " if escaped.endswith(" ") else escaped  # a space at the end would pass for a slip
-
-
-def _anchored(pattern: str) -> str:
-    """A pattern for a path, spelled as the reference implementation understands it: from the folder downwards."""
-    is_negated = pattern.startswith("!")
-    body = pattern[1:] if is_negated else pattern
-    if "/" in body.rstrip("/"):
-        body = f"/{body.lstrip('/')}"
-    return f"!{body}" if is_negated else body
-
-
-def _ignored_before(histories: Mapping[str, History]) -> Iterator[str]:
-    for history in histories.values():
-        for pattern in history.ignores or ():
-            with suppress(UsageError):  # what others have written there may be no pattern
-                yield check_pattern(pattern)
 
 
 def _ways_up(path: str) -> Iterator[str]:

@@ -1,6 +1,5 @@
 """What became of the files of a tree on one destination, counted."""
 
-from collections import Counter
 from time import monotonic
 
 from pfndispatchcopy.engine.jobs import Outcome
@@ -29,12 +28,12 @@ class Tally:
         self.files_failed = 0
         self.bytes_ok = 0
         self.first_error: Notice | None = None
-        self._states: Counter[State] = Counter()
+        self._states: set[State] = set()
         self._done_at = 0.0
 
     def add(self, outcome: Outcome, files: int, size: int) -> None:
-        """Count *files* that ended alike, of *size* bytes together."""
-        self._states[outcome.state] += files
+        """Count *files* that ended alike, of *size* bytes together; none for what is about the whole destination."""
+        self._states.add(outcome.state)
         self._done_at = monotonic()
         if outcome.state.is_complete and outcome.error is None:
             self.files_ok += files
@@ -52,12 +51,12 @@ class Tally:
     def state(self, *, failure: Notice | None, is_cancelled: bool, if_empty: State) -> State:
         """The state of all files together: the worst there is, or of good ones the one that proves least."""
         for state in _WORST_FIRST:
-            if self._states[state]:
+            if state in self._states:
                 return state
         if failure is not None or self.first_error is not None:
             return State.FAILED
         for state in _GOOD_LEAST_PROVEN_FIRST:
-            if self._states[state]:
+            if state in self._states:
                 return state
         return State.CANCELLED if is_cancelled else if_empty
 

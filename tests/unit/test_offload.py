@@ -107,11 +107,12 @@ def test_standard_input_is_an_offload_of_a_file_and_is_not_looked_at(desk: _Desk
 
 
 @pytest.mark.parametrize("number", [errno.ENOENT, errno.EACCES, errno.EIO], ids=lambda n: errno.errorcode[n])
-def test_source_that_cannot_be_looked_at_is_for_the_offload_to_refuse(number: int, desk: _Desk) -> None:
+def test_source_that_cannot_be_looked_at_is_refused_with_the_reason(number: int, desk: _Desk) -> None:
     rule = desk.system.fail("status", number, where="clip.mov")
-    offload = desk.prepare(desk.path("clip.mov"))
+    with pytest.raises(RefusedError, match="cannot be looked at") as caught:
+        desk.prepare(desk.path("clip.mov"))
     assert rule.fired == 1
-    assert isinstance(offload, Offload)
+    assert (caught.value.exit_code, caught.value.errno) == (2, errno.errorcode[number])
 
 
 def test_source_that_is_not_there_is_refused_when_it_is_run(desk: _Desk) -> None:
