@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pfndispatchcopy.api import (
+        check_hash_lists,
         copy_tree_with_multiple_destinations,
         copy_with_multiple_destinations,
         copy_with_multiple_destinations_parallel,
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     )
     from pfndispatchcopy.hashing import HashCalculator
     from pfndispatchcopy.model import (
+        CheckedResult,
+        CheckResult,
         Conflict,
         CopyResult,
         DestinationResult,
@@ -44,6 +47,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "CheckResult",
+    "CheckedResult",
     "ChunkData",
     "Conflict",
     "CopyOptions",
@@ -68,12 +73,15 @@ __all__ = [
     "Verify",
     "VerifySource",
     "__version__",
+    "check_hash_lists",
     "copy_tree_with_multiple_destinations",
     "copy_with_multiple_destinations",
     "copy_with_multiple_destinations_parallel",
 ]
 
 _ROOM_OF = {
+    "CheckResult": "model",
+    "CheckedResult": "model",
     "ChunkData": "engine.chunks",
     "Conflict": "model",
     "CopyOptions": "options",
@@ -97,6 +105,7 @@ _ROOM_OF = {
     "UsageError": "errors",
     "Verify": "model",
     "VerifySource": "model",
+    "check_hash_lists": "api",
     "copy_tree_with_multiple_destinations": "api",
     "copy_with_multiple_destinations": "api",
     "copy_with_multiple_destinations_parallel": "api",

@@ -5,14 +5,16 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import Executor
 
+from pfndispatchcopy.check.session import Check
 from pfndispatchcopy.events import Observer, ignore_events
 from pfndispatchcopy.fileio import native_system
-from pfndispatchcopy.model import CopyResult, Strategy, TreeResult
+from pfndispatchcopy.model import CheckResult, CopyResult, Strategy, TreeResult
 from pfndispatchcopy.options import CopyOptions
 from pfndispatchcopy.session import offload
 from pfndispatchcopy.tree.session import TreeOffload
 
 __all__ = [
+    "check_hash_lists",
     "copy_tree_with_multiple_destinations",
     "copy_with_multiple_destinations",
     "copy_with_multiple_destinations_parallel",
@@ -129,6 +131,38 @@ def copy_tree_with_multiple_destinations(
         cancel=cancel or threading.Event(),
         system=native_system(),
         executor=executor,
+        tells_files=observer is not ignore_events,
+    ).run()
+
+
+def check_hash_lists(
+    paths: Sequence[AnyPath] | AnyPath,
+    *,
+    options: CopyOptions | None = None,
+    observer: Observer = ignore_events,
+    cancel: threading.Event | None = None,
+) -> CheckResult:
+    """Verify the files that hash lists name: each is read once, past the page cache. Nothing is written.
+
+    Args:
+        paths: lists (legacy and ASC media hash lists, sum files), and folders that lists lie in.
+        options: those that apply: jobs, patterns, bandwidth limit, stall time-out.
+        observer: called with each event (:mod:`pfndispatchcopy.events`), from several threads.
+        cancel: set it from anywhere to stop.
+
+    Returns:
+        What was found, for each path. Changed and missing files are in there, and lists that cannot be read or
+        trusted; nothing is raised for them.
+
+    Raises:
+        UsageError: arguments or options that cannot be used.
+    """
+    return Check(
+        _paths(paths),
+        options or CopyOptions(),
+        observer=observer,
+        cancel=cancel or threading.Event(),
+        system=native_system(),
         tells_files=observer is not ignore_events,
     ).run()
 

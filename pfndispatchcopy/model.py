@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "STANDARD_INPUT",
+    "CheckResult",
+    "CheckedResult",
     "Conflict",
     "CopyResult",
     "DestinationResult",
@@ -484,6 +486,141 @@ class TreeResult(_Result):
             return ExitCode.OK
         is_anything_complete = any(result.files_ok or result.success for result in self.destinations)
         return ExitCode.PARTIAL if is_anything_complete else ExitCode.FAILED
+
+
+class CheckedResult(_Result):
+    """What was found of the lists that one argument means.
+
+    Attributes:
+        label: the argument as the caller spelled it; :attr:`path` is the same as a Path.
+        state: ``verified``; ``mismatch`` where a file has changed; else ``failed``, or ``cancelled``.
+        verified: files whose digests are right, read past the page cache.
+        changed: files that are not what the lists say.
+        missing: files and folders that are listed and not there.
+        new: files that no list knows.
+        failed: files that could not be compared, or not on the medium.
+        bytes_verified: of the verified files.
+        duration_s: from the start until the last of its files was done, in seconds.
+        is_trusted: whether all of its lists could be read, and may be believed.
+        error: the first reason why it is not verified.
+    """
+
+    __slots__ = (  # noqa: RUF023
+        "label",
+        "state",
+        "verified",
+        "changed",
+        "missing",
+        "new",
+        "failed",
+        "bytes_verified",
+        "duration_s",
+        "is_trusted",
+        "error",
+    )
+    _derived = ("path", "success", "speed_mb_sec")
+
+    label: str
+    state: State
+    verified: int
+    changed: int
+    missing: int
+    new: int
+    failed: int
+    bytes_verified: int
+    duration_s: float
+    is_trusted: bool
+    error: Notice | None
+
+    def __init__(  # noqa: PLR0917 - as many as there are fields: pickle gives them by their places
+        self,
+        label: str,
+        state: State,
+        verified: int = 0,
+        changed: int = 0,
+        missing: int = 0,
+        new: int = 0,
+        failed: int = 0,
+        bytes_verified: int = 0,
+        duration_s: float = 0.0,
+        is_trusted: bool = True,
+        error: Notice | None = None,
+    ) -> None:
+        self._fill(
+            label=label,
+            state=state,
+            verified=verified,
+            changed=changed,
+            missing=missing,
+            new=new,
+            failed=failed,
+            bytes_verified=bytes_verified,
+            duration_s=duration_s,
+            is_trusted=is_trusted,
+            error=error,
+        )
+
+    @property
+    def path(self) -> "Path":
+        """The list or the folder that was named."""
+        from pathlib import Path  # noqa: PLC0415 - 8 ms that the command does not need (benchmarks/exp_startup.py)
+
+        return Path(self.label)
+
+    @property
+    def success(self) -> bool:
+        """Whether every listed file is there and verified, and no other one."""
+        return self.error is None and self.state in (State.VERIFIED, State.SKIPPED)
+
+    @property
+    def speed_mb_sec(self) -> float:
+        """Megabytes (10^6 bytes) verified a second, over the whole time until it was done."""
+        return _megabytes_a_second(self.bytes_verified, self.duration_s)
+
+
+class CheckResult(_Result):
+    """What was found of all lists of a check.
+
+    Attributes:
+        checked: one result for each argument, in their order.
+        files: that the lists speak of.
+        size: of those that are there, in bytes.
+        duration: of the whole, in seconds.
+        left_out: how much was left out because that was asked for; a folder counts once.
+    """
+
+    __slots__ = ("checked", "files", "size", "duration", "left_out")  # noqa: RUF023
+    _derived = ("success", "speed_mb_sec", "exit_code")
+
+    checked: tuple[CheckedResult, ...]
+    files: int
+    size: int
+    duration: float
+    left_out: int
+
+    def __init__(
+        self, checked: tuple[CheckedResult, ...], files: int, size: int, duration: float, left_out: int = 0
+    ) -> None:
+        self._fill(checked=checked, files=files, size=size, duration=duration, left_out=left_out)
+
+    @property
+    def success(self) -> bool:
+        """Whether every listed file is there and verified, and no other one."""
+        return all(each.success for each in self.checked)
+
+    @property
+    def speed_mb_sec(self) -> float:
+        """Megabytes (10^6 bytes) verified a second, over the whole run."""
+        return _megabytes_a_second(sum(each.bytes_verified for each in self.checked), self.duration)
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """What the command ends with after this: what has changed beats what cannot be trusted, and that the rest."""
+        if any(each.changed for each in self.checked):
+            return ExitCode.MISMATCH
+        if not all(each.is_trusted for each in self.checked):
+            return ExitCode.REFUSED
+        return ExitCode.OK if self.success else ExitCode.PARTIAL
 
 
 def decide_exit_code(destinations: Iterable[DestinationResult]) -> ExitCode:

@@ -25,6 +25,9 @@ A DESTINATION that is an existing folder, or ends in a separator, takes a file u
 anything else is the file's full path. A folder CARD goes to DESTINATION/CARD; of CARD/ the content goes
 straight into DESTINATION. SOURCE - is standard input.
 
+--check takes hash lists, or folders with some, and no destination. It ends with 0: all is verified, 4: a file has
+changed, 2: a list cannot be read or trusted, 3: files are missing, or in no list.
+
 patterns: * ? [] within a name, **/ across folders; with a / they are for the path below the source, else for
 the name. What --exclude leaves out, --include lets in again; with --include alone, nothing else is copied.
 
@@ -36,6 +39,7 @@ examples:
   pfndispatchcopy A001.mov /mnt/raid /mnt/shuttle
   pfndispatchcopy --exclude-system /media/CARD /mnt/raid/day1 /mnt/shuttle/day1
   pfndispatchcopy -t xxh64be,md5 A001.mov /mnt/raid/day1/ /mnt/shuttle/day1/
+  pfndispatchcopy --check /mnt/raid/day1/CARD
   tar -c card | pfndispatchcopy - /mnt/a/card.tar /mnt/b/card.tar
 """
 
@@ -101,7 +105,8 @@ def build_parser() -> argparse.ArgumentParser:
         prog=PROGRAM,
         usage=(
             f"{PROGRAM} [OPTIONS] SOURCE DESTINATION [DESTINATION ...]\n"
-            f"       {PROGRAM} [OPTIONS] -d DESTINATION [-d DESTINATION ...] SOURCE [SOURCE ...]"
+            f"       {PROGRAM} [OPTIONS] -d DESTINATION [-d DESTINATION ...] SOURCE [SOURCE ...]\n"
+            f"       {PROGRAM} --check [OPTIONS] LIST_OR_FOLDER [...]"
         ),
         description=_DESCRIPTION,
         epilog=_EPILOG,
@@ -201,6 +206,12 @@ def _add_copying(group: Any) -> None:
 def _add_safety(group: Any) -> None:
     add = group.add_argument
     add(
+        "--check",
+        action="store_true",
+        help="copy nothing: read hash lists (media hash lists, their histories, sum files), or those of a folder,"
+        " and verify on the medium the files that they name",
+    )
+    add(
         "-f_size",
         "--expect-size",
         type=_type(parse_size),
@@ -288,7 +299,7 @@ def _add_showing(group: Any) -> None:
     add("-h", "--help", action="help", help="print this")
 
 
-_NOT_IN_FILES = frozenset({"help", "version", "config", "preset"})
+_NOT_IN_FILES = frozenset({"help", "version", "config", "preset", "check"})
 
 
 def option_names(parser: argparse.ArgumentParser) -> dict[str, bool]:
@@ -311,6 +322,9 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
     parser = build_parser()
     given = _parse_layer(parser, arguments)
     layers = _configured(parser, given, environment)
+    if given.get("check"):
+        _require_for_checking(given)
+        layers = [(where, {name: layer[name] for name in layer.keys() & _FOR_CHECKING}) for where, layer in layers]
     if len(given.get("paths", [])) > 1 and "dest" not in given:
         for _, layer in layers:
             layer.pop("dest", None)  # destinations on the command line take the place of those in the file
@@ -375,8 +389,41 @@ def _configured(
     return layers
 
 
-def _request(values: Mapping[str, Any], origins: tuple[tuple[str, str, str], ...] = ()) -> Request:
+# What --check understands; everything else is about copies, and to pass over it would be to promise it.
+_FOR_CHECKING = frozenset(
+    {
+        *("check", "paths", "jobs", "bwlimit", "memory_limit", "exclude", "include", "exclude_system"),
+        *("stall_timeout", "dry_run", "progress", "json", "log_file", "syslog", "on_finish"),
+        *("config", "preset", "verbose", "quiet", "historic_k"),
+    }
+)
+
+
+def _require_for_checking(given: Mapping[str, Any]) -> None:
+    """Refuse what makes no sense with ``--check``.
+
+    Raises:
+        UsageError: an option is about copies, or there is nothing to be checked.
+    """
+    for name in given:
+        if name not in _FOR_CHECKING:
+            option = {"nul": "-0", "dest": "-d"}.get(name, f"--{name.replace('_', '-')}")
+            raise UsageError(f"{option} makes no sense with --check, which copies nothing")
+    if not given.get("paths"):
+        raise UsageError("--check needs a hash list, or a folder with hash lists in it (see --help)")
+    if STANDARD_INPUT in given["paths"]:
+        raise UsageError("--check reads no list from standard input: its place says where the files are")
+
+
+def _paths(values: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """Return sources and destinations; what is checked is both.
+
+    Raises:
+        UsageError: some are missing.
+    """
     paths: list[str] = list(values.get("paths", []))
+    if values.get("check"):
+        return paths, paths
     destinations: list[str] = list(values.get("dest", []))
     if destinations:
         if not paths:
@@ -387,6 +434,11 @@ def _request(values: Mapping[str, Any], origins: tuple[tuple[str, str, str], ...
         paths, destinations = paths[:1], paths[1:]
     if STANDARD_INPUT in destinations:
         raise UsageError("standard output cannot be a destination")
+    return paths, destinations
+
+
+def _request(values: Mapping[str, Any], origins: tuple[tuple[str, str, str], ...] = ()) -> Request:
+    paths, destinations = _paths(values)
     if values.get("quiet") and values.get("verbose"):
         raise UsageError("--quiet and --verbose contradict each other")
     return Request(
@@ -403,6 +455,7 @@ def _request(values: Mapping[str, Any], origins: tuple[tuple[str, str, str], ...
         on_finish=values.get("on_finish"),
         files_from=_files_from(values),
         origins=origins,
+        check=values.get("check", False),
     )
 
 

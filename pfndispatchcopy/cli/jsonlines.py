@@ -18,11 +18,12 @@ from pfndispatchcopy.events import (
     ProgressEvent,
     WarningEvent,
 )
-from pfndispatchcopy.model import CopyResult, DestinationResult, Notice, State, TreeResult
+from pfndispatchcopy.model import CheckResult, CopyResult, DestinationResult, Notice, State, TreeResult
 
 __all__ = [
     "LEFT_OUT",
     "PARTIAL",
+    "check_summary_fields",
     "encode",
     "event_fields",
     "exact_path",
@@ -193,6 +194,35 @@ def tree_summary_fields(result: TreeResult, exit_code: int, *, dry_run: bool) ->
                 "error": each.error.message if each.error else None,
             }
             for each in result.destinations
+        ],
+    }
+
+
+def check_summary_fields(result: CheckResult, exit_code: int, *, dry_run: bool) -> dict[str, Any]:
+    """What was found of lists."""
+    return {
+        "ok": exit_code == 0,
+        "exit_code": exit_code,
+        "files": 0 if dry_run else result.files,
+        "bytes": 0 if dry_run else result.size,
+        "left_out": result.left_out,
+        "elapsed_s": round(result.duration, 3),
+        "speed_mb_sec": 0.0 if dry_run else round(result.speed_mb_sec, 2),
+        "destinations": [
+            {
+                **path_fields(each.label),
+                "state": each.state,
+                "files_ok": each.verified,
+                "files_failed": each.changed + each.missing + each.failed,
+                "bytes": each.bytes_verified,
+                "speed_mb_sec": round(each.speed_mb_sec, 2),
+                "error": each.error.message if each.error else None,
+                "verified": each.verified,
+                "changed": each.changed,
+                "missing": each.missing,
+                "new": each.new,
+            }
+            for each in result.checked
         ],
     }
 

@@ -26,7 +26,7 @@ def main(arguments: Sequence[str]) -> int:
     from pfndispatchcopy.cli.processes import start_worker  # noqa: PLC0415 - --version needs none of this
 
     try:
-        worker = start_worker(_serve)
+        worker = start_worker(_serve_checks if "--check" in arguments else _serve)
     except OSError as error:
         _print(f"pfndispatchcopy: error: cannot start the process that copies: {error.strerror}\n", fd=2)
         return 2
@@ -51,6 +51,12 @@ def _serve(event_fd: int, control_fd: int) -> None:
     from pfndispatchcopy.cli.worker import serve  # noqa: PLC0415 - in the worker only
 
     serve(event_fd, control_fd)
+
+
+def _serve_checks(event_fd: int, control_fd: int) -> None:
+    import pfndispatchcopy.check.session  # noqa: F401, PLC0415 - 30 ms, while the front reads the arguments
+
+    _serve(event_fd, control_fd)
 
 
 def _print(text: str, fd: int = 1) -> int:

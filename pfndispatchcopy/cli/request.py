@@ -21,6 +21,8 @@ class Request(NamedTuple):
         log_file: path to append to, or None.
         on_finish: command to run at the end, or None.
         files_from: what a list of files holds, and whether NULs separate its paths; None where there is none.
+        check: whether the sources are hash lists, or folders with some, whose files are to be checked; nothing is
+            copied then, and the destinations are the same paths.
         origins: of each option that was given, where: for those who ask for the plan and how it came about.
     """
 
@@ -37,6 +39,7 @@ class Request(NamedTuple):
     on_finish: str | None = None
     files_from: tuple[bytes, bool] | None = None
     origins: tuple[tuple[str, str, str], ...] = ()
+    check: bool = False
 
     @property
     def source(self) -> str:

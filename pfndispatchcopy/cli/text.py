@@ -44,7 +44,7 @@ class TextLines:
                     self._err.write(f"{printable(line)}\n")
             case "start" if self._request.verbose:
                 for source in self._request.sources:
-                    self._info(f"copying {printable(source)}...")
+                    self._info(f"{'checking' if self._request.check else 'copying'} {printable(source)}...")
             case "left_out" if self._request.verbose:
                 self._info(f"left out: {printable(exact_path(fields))} ({printable(fields['reason'])})")
             case "plan":
@@ -81,13 +81,37 @@ class TextLines:
             self._info(f"copied {done} of {total} bytes ({100 * done // total if total else 100}%)")
 
     def _one_of_many(self, file: dict[str, Any]) -> None:
-        """The historic lines of one file of a tree."""
+        """The historic lines of one file of a tree, or what was found of one that was checked."""
+        if self._request.check:
+            self._one_checked(file)
+            return
         self._info(f"copying {printable(exact_path(file))}...")
         self._copied(file["size"], file["size"])
         for name, digest in file["hashes"].items():
             self._info(f"hash {name.upper()}:{digest}")
         if all(each["error"] is None for each in file["destinations"]):
             self._info("done.")
+
+    def _one_checked(self, file: dict[str, Any]) -> None:
+        for each in file["destinations"]:
+            digests = "".join(f", {name}:{digest}" for name, digest in file["hashes"].items())
+            self._info(f"{printable(exact_path(each))}: {each['state']} ({each['read_back']}){digests}")
+
+    def _check_summary(self, fields: dict[str, Any]) -> None:
+        """A line for each list, or folder, that was checked."""
+        if self._is_silent or self._request.dry_run:
+            return
+        left_out = f", {fields['left_out']} left out" if fields.get("left_out") else ""
+        for each in fields["destinations"]:
+            line = f"{printable(exact_path(each))}: {each['state']}"
+            if each["state"] == State.VERIFIED:
+                line += f", {_files(each['files_ok'])}, {each['bytes']} bytes, {each['speed_mb_sec']:.1f} MB/s"
+            elif "verified" in each:
+                line += ", " + ", ".join(f"{each[word]} {word}" for word in ("verified", "changed", "missing", "new"))
+                others = each["files_failed"] - each["changed"] - each["missing"]
+                word = "not checked" if each["state"] == State.CANCELLED else "failed"
+                line += f", {others} {word}" if others else ""
+            self._out.write(f"{line}{left_out}\n")
 
     def _tree_summary(self, fields: dict[str, Any]) -> None:
         if self._request.verbose:
@@ -109,6 +133,9 @@ class TextLines:
             self._err.write(f"{PROGRAM}: what is complete is remembered: run the same command again to go on\n")
 
     def _summary(self, fields: dict[str, Any]) -> None:
+        if self._request.check:
+            self._check_summary(fields)
+            return
         if self._is_tree and "left_out" in fields and not self._request.dry_run:
             self._tree_summary(fields)
             return
@@ -139,6 +166,10 @@ class TextLines:
         size = "unknown size" if plan["bytes"] is None else f"{plan['bytes']} bytes"
         from_where = ", ".join(printable(source) for source in self._request.sources)
         lines = [f"plan: {_files(plan['files'])}, {size}, from {from_where}"]
+        if self._request.check:
+            lines += [f"how: {plan['reason']}", f"memory bound: {plan['memory_bound']} bytes", "no file was read"]
+            self._out.write("\n".join(lines) + "\n")
+            return
         for each in plan["free_bytes"]:
             free = "free space unknown" if each["bytes"] is None else f"{amount(each['bytes'])} free"
             lines.append(f"  to {printable(exact_path(each))}: {free}")

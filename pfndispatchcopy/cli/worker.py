@@ -11,6 +11,7 @@ from io import RawIOBase
 from typing import TYPE_CHECKING, Any
 
 from pfndispatchcopy.cli.jsonlines import (
+    check_summary_fields,
     encode,
     event_fields,
     path_fields,
@@ -24,12 +25,13 @@ from pfndispatchcopy.cli.request import Request
 from pfndispatchcopy.errors import ExitCode, PfnDispatchCopyError, RefusedError
 from pfndispatchcopy.events import Event
 from pfndispatchcopy.fileio import native_system
-from pfndispatchcopy.model import TreeResult
+from pfndispatchcopy.model import CheckResult, CopyResult, TreeResult
 from pfndispatchcopy.nursery import Nursery
 from pfndispatchcopy.offload import prepare_offload
 from pfndispatchcopy.printable import printable
 
 if TYPE_CHECKING:
+    from pfndispatchcopy.check.session import Check
     from pfndispatchcopy.session import Offload
     from pfndispatchcopy.tree.session import TreeOffload
 
@@ -90,7 +92,10 @@ def serve(event_fd: int, control_fd: int) -> None:
     if not request.reads_standard_input:
         put_null_on(0, os.O_RDONLY)
         if not request.dry_run:  # before there is any thread
-            nursery = Nursery.open(_cancel_everything, closing=(event_fd, control_fd), preparing=_prepare_workers)
+            preparing, on_cancel = _prepare_workers, _cancel_everything
+            if request.check:
+                preparing, on_cancel = _prepare_checkers, _cancel_checks
+            nursery = Nursery.open(on_cancel, closing=(event_fd, control_fd), preparing=preparing)
     work(request, _Line(event_fd), _Control(control_fd), nursery)
 
 
@@ -105,6 +110,16 @@ def _cancel_everything() -> None:
     cancel_everything()
 
 
+def _prepare_checkers() -> None:
+    import pfndispatchcopy.check.verify  # noqa: F401, PLC0415
+
+
+def _cancel_checks() -> None:
+    from pfndispatchcopy.check.verify import cancel_everything  # noqa: PLC0415
+
+    cancel_everything()
+
+
 def _read_exactly(pipe: RawIOBase, size: int) -> bytes:
     data = b""
     while len(data) < size and (more := pipe.read(size - len(data))):
@@ -114,27 +129,16 @@ def _read_exactly(pipe: RawIOBase, size: int) -> bytes:
 
 def work(request: Request, line: "_Line", control: "_Control", nursery: Nursery | None) -> None:
     """Run *request*, and tell the front how it went; always ends with an ``end`` line."""
-    offload: Offload | TreeOffload | None = None
+    offload: Offload | TreeOffload | Check | None = None
     exit_code: int = ExitCode.FAILED
     try:
         line.send("start", start_fields(request))
-        offload = prepare_offload(
-            request.sources,
-            request.destinations,
-            request.options,
-            observer=line.observe,
-            cancel=control.cancel,
-            system=native_system(),
-            files_from=request.files_from,
-            nursery=nursery,
-            tells_files=request.json or request.verbose or request.syslog or request.log_file is not None,
-        )
+        offload = _prepare(request, line, control, nursery)
         result = offload.run(dry_run=request.dry_run)
         exit_code = result.exit_code
         if control.signal_number is not None:
             exit_code = 128 + control.signal_number
-        fields = tree_summary_fields if isinstance(result, TreeResult) else summary_fields
-        line.send("summary", fields(result, exit_code, dry_run=request.dry_run))  # type: ignore[arg-type]
+        line.send("summary", _summary_of(result, exit_code, dry_run=request.dry_run))
     except PfnDispatchCopyError as error:
         exit_code = error.exit_code
         if control.signal_number is not None:
@@ -148,6 +152,45 @@ def work(request: Request, line: "_Line", control: "_Control", nursery: Nursery 
         line.send("summary", refusal_summary(request.destinations, exit_code, printable(repr(error))))
     given_up = offload is not None and offload.has_given_up
     line.send(END, {"exit_code": int(exit_code), "given_up": given_up})
+
+
+def _prepare(
+    request: Request, line: _Line, control: _Control, nursery: Nursery | None
+) -> "Offload | TreeOffload | Check":
+    """Return what is to be run."""
+    system = native_system()
+    tells_files = request.json or request.verbose or request.syslog or request.log_file is not None
+    if request.check:
+        from pfndispatchcopy.check.session import Check  # noqa: PLC0415 - what copies does not need it
+
+        return Check(
+            request.sources,
+            request.options,
+            observer=line.observe,
+            cancel=control.cancel,
+            system=system,
+            nursery=nursery,
+            tells_files=tells_files,
+        )
+    return prepare_offload(
+        request.sources,
+        request.destinations,
+        request.options,
+        observer=line.observe,
+        cancel=control.cancel,
+        system=system,
+        files_from=request.files_from,
+        nursery=nursery,
+        tells_files=tells_files,
+    )
+
+
+def _summary_of(result: CopyResult | TreeResult | CheckResult, exit_code: int, *, dry_run: bool) -> dict[str, Any]:
+    if isinstance(result, CheckResult):
+        return check_summary_fields(result, exit_code, dry_run=dry_run)
+    if isinstance(result, TreeResult):
+        return tree_summary_fields(result, exit_code, dry_run=dry_run)
+    return summary_fields(result, exit_code, dry_run=dry_run)
 
 
 def refuse(line: _Line, request: Request, error: PfnDispatchCopyError, exit_code: int) -> None:

@@ -268,6 +268,9 @@ class System:
     def drop_cache(self, fd: int) -> None:
         """Drop the clean pages of a file from the page cache. Whether that worked is :meth:`is_cached`."""
 
+    def forget_range(self, fd: int, offset: int, length: int) -> None:
+        """Let the page cache forget a range that was read and will not be read again."""
+
     # -- reading past the cache -----------------------------------------------------------------------
 
     def finish_write_back(self, fd: int, offset: int, length: int) -> None:

@@ -27,6 +27,7 @@ _FLOORS: tuple[frozenset[str], ...] = (
 # Who makes threads, locks, conditions and events. A new name here is a decision, not an accident.
 _ROOMS_WITH_THREADING = {
     "api",
+    "check.verify",
     "cli.processes",
     "cli.streams",
     "cli.worker",
@@ -44,7 +45,7 @@ _ROOMS_WITH_THREADING = {
 
 
 # Who knows of executors: the seam itself, and those that hand a caller's executor through to it.
-_ROOMS_WITH_EXECUTORS = {"api", "executors", "offload", "tree.session"}
+_ROOMS_WITH_EXECUTORS = {"api", "check.session", "executors", "offload", "tree.session"}
 
 
 class _Import(NamedTuple):

@@ -167,9 +167,29 @@ def test_option_of_showing_is_taken(arguments: list[str], fields: dict[str, Any]
     assert _parse("src", *arguments, "a") == Request(("src",), ("a",), CopyOptions(), **fields)
 
 
+def test_what_is_checked_is_source_and_destination() -> None:
+    request = _parse("--check", "a.mhl", "-j", "2", "--exclude", "x", "CARD")
+    assert request == Request(("a.mhl", "CARD"), ("a.mhl", "CARD"), CopyOptions(jobs=2, exclude=("x",)), check=True)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["-d", "x"], ["--on-conflict", "skip"], ["--verify", "none"], ["-t", "md5"], ["--files-from", "x"], ["-0"]],
+)
+def test_options_of_copying_make_no_sense_with_check(arguments: list[str]) -> None:
+    with pytest.raises(UsageError, match=arguments[0] if arguments[0] != "-t" else "--hash"):
+        _parse("--check", "CARD", *arguments)
+
+
+@pytest.mark.parametrize("arguments", [[], ["-"]])
+def test_check_needs_something_that_has_a_place(arguments: list[str]) -> None:
+    with pytest.raises(UsageError):
+        _parse("--check", *arguments)
+
+
 def test_no_option_is_left_untested() -> None:
     tested = {word.partition("=")[0] for arguments, _ in _COPYING + _SHOWING for word in arguments}
-    tested |= {"-d", "--dest", "--config", "--preset", "--files-from", "-0", "--version", "-h", "--help"}
+    tested |= {"--check", "-d", "--dest", "--config", "--preset", "--files-from", "-0", "--version", "-h", "--help"}
     there = {option for action in build_parser()._actions for option in action.option_strings}
     assert there == {word for word in tested if word.startswith("-")}
 

@@ -1,0 +1,1 @@
+"""Checking files against the hash lists that speak of them."""
