@@ -32,10 +32,11 @@ offload: $(RUN) ## copy your own files: make offload SRC=card DEST="/mnt/a /mnt/
 	@$(BIN)/pfndispatchcopy "$(SRC)" $(DEST)
 
 test: $(DEV) ## the test suite (under five minutes)
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n auto --dist worksteal
 
-test-all: $(DEV) ## the test suite with the long tests
-	@$(BIN)/python -m pytest -m ''
+test-all: $(DEV) ## the test suite with the long tests, and a minute of fuzzing
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,fuzz]'
+	@$(BIN)/python -m pytest -n auto --dist worksteal -m ''
 
 lint: $(DEV) ## ruff: rules and format
 	@$(BIN)/ruff check $(CODE)
