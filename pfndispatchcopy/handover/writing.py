@@ -14,6 +14,7 @@ from pfndispatchcopy.fileio.partial import PartialFile
 from pfndispatchcopy.fileio.readback import open_past_cache, read_to_end
 from pfndispatchcopy.fileio.system import FolderHandle, System
 from pfndispatchcopy.hashing import HashCalculator
+from pfndispatchcopy.notices import note_left_behind
 
 __all__ = ["Medium", "WrittenList", "read_whole", "sweep", "writable", "write_list"]
 
@@ -83,7 +84,7 @@ def write_list(
     except BaseException as error:
         partial.discard_after(error)
         raise
-    partial.discard()  # which is nothing, unless the same list was there already
+    _discard(partial, folder)  # which is nothing, unless the same list was there already
     if medium.is_forced and not medium.is_memory:
         system.flush_folder(folder)
     medium.beat()
@@ -112,6 +113,14 @@ def sweep(medium: Medium, folder: FolderHandle) -> None:
         if is_temporary_of(name, medium.owner):
             with suppress(OSError):
                 medium.system.remove_name(folder, name)
+
+
+def _discard(partial: PartialFile, folder: FolderHandle) -> None:
+    try:
+        partial.discard()
+    except OSError as error:
+        note_left_behind(error, error, os.path.join(folder.path, partial.name))
+        raise
 
 
 def _fill(medium: Medium, partial: PartialFile, chunks: Iterable[bytes]) -> str:
