@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.faults_summary import faults_summary
 from tests.support.faulty_system import FaultySystem
 from tests.support.files import partials
 
@@ -42,6 +43,12 @@ def _descriptors() -> dict[int, str]:
             except OSError:
                 continue
     return found
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many faults were injected."""
+    for line in faults_summary(terminalreporter):
+        terminalreporter.write_line(f"faults: {line}")
 
 
 @pytest.fixture
