@@ -21,6 +21,7 @@ __all__ = [
     "comparison_name",
     "digest_bytes",
     "digests_of",
+    "long_key",
     "short_key",
 ]
 
@@ -176,6 +177,11 @@ def digest_bytes(name: str, text: str) -> bytes:
 def short_key(data: bytes) -> str:
     """Return ten hexadecimal digits that stand for *data*, such as a name that is too long to be part of another."""
     return xxhash.xxh3_64_hexdigest(data)[:10]
+
+
+def long_key(data: bytes) -> bytes:
+    """Return 16 bytes that stand for *data*: two of a list of millions are alike for no honest reason."""
+    return xxhash.xxh3_128_digest(data)
 
 
 class HashCalculator:

@@ -2,7 +2,7 @@
 
 import re
 
-from pfndispatchcopy.hashing import ALGORITHMS
+from pfndispatchcopy.hashing import long_key
 from pfndispatchcopy.hashlists.entries import UntrustedListError
 from pfndispatchcopy.hashlists.excerpt import excerpt
 from pfndispatchcopy.hashlists.xml_writer import is_xml_text, without_unwritable
@@ -84,11 +84,10 @@ def name_part(folder_name: str, room: int) -> str:
 class SeenPaths:
     """The paths of one list so far, 16 bytes each, so that a million of them take 100 MB and not 300."""
 
-    __slots__ = ("_new", "_seen")
+    __slots__ = ("_seen",)
 
     def __init__(self) -> None:
         # 128 bits: a list of a million honest paths meets a collision once in 10^26 lists.
-        self._new = ALGORITHMS["xxh128"].new
         self._seen: set[bytes] = set()
 
     def add(self, path: str) -> None:
@@ -97,9 +96,7 @@ class SeenPaths:
         Raises:
             UntrustedListError: it was there before.
         """
-        hasher = self._new()
-        hasher.update(path.encode("utf-8", "surrogatepass"))
         count = len(self._seen)
-        self._seen.add(hasher.digest())
+        self._seen.add(long_key(path.encode("utf-8", "surrogatepass")))
         if len(self._seen) == count:
             raise UntrustedListError(f"listed twice: {excerpt(path)}")

@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
-from pfndispatchcopy.hashing import ALGORITHMS, LISTED_ALGORITHMS
+from pfndispatchcopy.hashing import LISTED_ALGORITHMS, long_key
 from pfndispatchcopy.hashlists.digests import digest_text
 from pfndispatchcopy.hashlists.entries import ListedDigest, ListedFile, UntrustedListError
 from pfndispatchcopy.hashlists.excerpt import excerpt
@@ -179,18 +179,15 @@ def _shown(data: bytes) -> str:
 class _SeenDigests:
     """The digests of one sum file so far, 16 bytes for the path and 60 bits for the digest."""
 
-    __slots__ = ("_new", "_seen")
+    __slots__ = ("_seen",)
 
     def __init__(self) -> None:
-        self._new = ALGORITHMS["xxh128"].new
         self._seen: dict[bytes, int] = {}
 
     def add(self, file: ListedFile) -> bool:
         """Remember *file*; tell whether it was new, or said before."""
         digest = file.digests[0]
-        hasher = self._new()
-        hasher.update(f"{digest.name} {file.path}".encode("utf-8", "surrogatepass"))
-        key = hasher.digest()
+        key = long_key(f"{digest.name} {file.path}".encode("utf-8", "surrogatepass"))
         value = int(digest.accepted[0][-15:], 16)
         count = len(self._seen)
         if self._seen.setdefault(key, value) != value:

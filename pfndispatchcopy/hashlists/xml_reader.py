@@ -75,7 +75,7 @@ class Element:
     Attributes:
         name: without its namespace.
         attributes: by name; one of a namespace is called ``namespace}name``.
-        line: of the document, counted from 1.
+        line: of the document, counted from 1; of a record, and 0 for what is in it.
         text: what is directly in it, with every space.
         children: the known elements in it.
     """
@@ -287,7 +287,7 @@ class _Reader:
             self._characters += self._measure(attributes)
         if self._elements > _MOST_ELEMENTS or self._characters > _MOST_CHARACTERS:
             self._refuse_weight()
-        self._open.append(Element(name, attributes, self._parser.CurrentLineNumber))
+        self._open.append(Element(name, attributes, 0 if self._open else self._parser.CurrentLineNumber))
 
     def _refuse_weight(self) -> NoReturn:
         self._refuse(f"an entry of more than {_MOST_ELEMENTS} elements or {_MOST_CHARACTERS} characters")
@@ -310,6 +310,8 @@ class _Reader:
         if self._passed_over or not self._open:
             self._is_silent = False
             return
+        if self._open[-1].is_divided and not text.strip(" \t\r\n"):
+            return  # what an indented list has between its elements
         self._characters += len(text)
         if self._characters > _MOST_CHARACTERS:
             self._refuse_weight()
