@@ -265,7 +265,7 @@ class Check:
         where = f"in {self._processes} processes" if pays else "in this process"
         reason = (
             f"{lists} list{'' if lists == 1 else 's'}; {small} small files in batches {where},"
-            f" {large} large ones by themselves; {jobs.reason}"
+            f" {large} large ones by themselves; {jobs.at_once} at once"
         )
         strategy = Strategy.MIXED if small and large else Strategy.BATCH if small or not large else Strategy.SINGLE
         self._observer(
