@@ -30,7 +30,7 @@ pytestmark = [
 ]
 
 _KIND = "killed at a call"
-_STEP = 19
+_STEP = 13
 _PATIENCE_S = 30
 _SURVIVED = 77
 
