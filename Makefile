@@ -8,10 +8,10 @@ RUN := .venv/.installed
 DEV := .venv/.installed-dev
 CODE := pfndispatchcopy tests benchmarks examples
 
-.PHONY: help demo offload test test-all lint types bench clean
+.PHONY: help demo offload test test-tools test-all lint types bench clean
 
 help: ## what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(RUN): pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; name one with: make PYTHON=/path/to/python3" >&2; exit 1; }
@@ -33,6 +33,9 @@ offload: $(RUN) ## copy your own files: make offload SRC=card DEST="/mnt/a /mnt/
 
 test: $(DEV) ## the test suite (under five minutes)
 	@$(BIN)/python -m pytest -n auto --dist worksteal
+
+test-tools: $(DEV) ## hash lists against the reference tools, installed into .venv-mhl
+	@$(BIN)/python -m pytest -n auto --dist worksteal -m 'tools and not slow'
 
 test-all: $(DEV) ## the test suite with the long tests, and a minute of fuzzing
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,fuzz]'

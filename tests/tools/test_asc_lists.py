@@ -11,6 +11,8 @@ from tests.tools.commands import copy_card, make_card, require_sealed
 from tests.tools.suite import MhlSuite
 from tests.tools.trees import flip_a_bit, names_below
 
+pytestmark = pytest.mark.tools
+
 ALL_DIGESTS = ("-t", "xxh64be,md5,sha1,c4,xxh128,xxh3")
 
 

@@ -17,6 +17,8 @@ from tests.tools.commands import copy_card, make_card
 from tests.tools.suite import MhlSuite
 from tests.tools.trees import flip_a_bit, names_below
 
+pytestmark = pytest.mark.tools
+
 Sealer = Callable[[MhlSuite, Path], Path]
 """Makes a list of a folder by a tool of others; returns what ``--check`` is given."""
 

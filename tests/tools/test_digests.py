@@ -12,6 +12,8 @@ import pytest
 from pfndispatchcopy.hashing import ALGORITHMS, LISTED_ALGORITHMS, HashCalculator, digests_of
 from tests.tools.suite import MhlSuite
 
+pytestmark = pytest.mark.tools
+
 MIB = 1 << 20
 SIZES = (0, 1, 3, 31, 33, 239, 241, 1025, 65_537, MIB, MIB + 1)
 """Sizes about the borders at which xxHash changes its way, and about the chunks that files are read in."""

@@ -11,6 +11,8 @@ from tests.tools.commands import copy_card, make_card
 from tests.tools.suite import MhlSuite
 from tests.tools.trees import flip_a_bit, names_below
 
+pytestmark = pytest.mark.tools
+
 
 def _list_of(copy: Path) -> Path:
     (path,) = copy.glob("*.mhl")

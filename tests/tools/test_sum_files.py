@@ -12,6 +12,8 @@ from tests.support.files import make_file
 from tests.tools.commands import copy_card, make_card
 from tests.tools.trees import flip_a_bit, names_below
 
+pytestmark = pytest.mark.tools
+
 TOOLS = {
     "md5": "md5sum",
     "sha1": "sha1sum",
