@@ -14,7 +14,7 @@ from contextlib import suppress
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from pfndispatchcopy.nursery import CANCEL_SIGNAL, receive, send
+from pfndispatchcopy.nursery import CANCEL_SIGNAL, is_connected, receive, send
 
 if TYPE_CHECKING:
     import socket
@@ -89,8 +89,8 @@ class ForkedExecutor(Executor):
         if CANCEL_SIGNAL is None:
             return
         with self._lock:
-            pids = sorted(self._pids)
-        for pid in pids:
+            alive = [pid for link, pid in self._workers if pid in self._pids and is_connected(link)]
+        for pid in alive:
             with suppress(OSError):
                 os.kill(pid, CANCEL_SIGNAL)
 

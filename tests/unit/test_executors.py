@@ -239,6 +239,18 @@ def test_process_that_is_no_more_is_not_signalled(forked: ForkedExecutor, monkey
     assert dead not in signalled
 
 
+def test_idle_process_that_was_killed_is_not_signalled(forked: ForkedExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No job has shown yet that it is no more."""
+    dead = forked.submit(_own_pid).result(_PATIENCE_S)
+    os.kill(dead, signal.SIGKILL)
+    assert _end_within(_PATIENCE_S, dead)
+    signalled: list[int] = []
+    monkeypatch.setattr(os, "kill", lambda pid, number: signalled.append(pid))
+    forked.cancel_running()
+    assert signalled
+    assert dead not in signalled
+
+
 def test_executor_that_was_shut_down_takes_no_job(nursery: Nursery) -> None:
     executor = ForkedExecutor(nursery, 1)
     executor.shutdown()
