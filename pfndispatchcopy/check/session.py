@@ -6,7 +6,6 @@ Nothing is written. What a list cannot be trusted with is said, and keeps no oth
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from time import monotonic
 
@@ -22,6 +21,7 @@ from pfndispatchcopy.check.verify import (
     Verdict,
     check_files,
 )
+from pfndispatchcopy.dispatch import Dispatcher
 from pfndispatchcopy.engine.lanes import TICK_S, Lane, OperationWatch, Supervisor
 from pfndispatchcopy.errors import (
     OperationCancelledError,
@@ -39,7 +39,6 @@ from pfndispatchcopy.events import (
     ProgressEvent,
     WarningEvent,
 )
-from pfndispatchcopy.executors import ForkedExecutor
 from pfndispatchcopy.fileio.readback import MEMORY_FILESYSTEMS
 from pfndispatchcopy.fileio.storage import StorageKind, storage_of
 from pfndispatchcopy.fileio.system import FolderHandle, System
@@ -330,41 +329,39 @@ class Check:
             setup, self._system, self._cancel, trackers=[root.tracker for root in self._roots]
         )
         checker.open()
-        executors = _Executors(self._nursery, self._processes, jobs)
+        dispatcher = Dispatcher[CheckJob, CheckReport](
+            check_files, _again, jobs.at_once, nursery=self._nursery, processes=self._processes
+        )
         try:
-            self._run(setup, executors, jobs)
+            self._run(setup, dispatcher, jobs)
         finally:
-            executors.close()
+            dispatcher.close()
         self._observer(self._snapshot())
 
-    def _run(self, setup: CheckSetup, executors: "_Executors", jobs: Jobs) -> None:
-        """Keep a bounded window of jobs on the executors until all are done, or nobody wants them any more."""
-        running: dict[Future[CheckReport], CheckJob] = {}
-        try:
-            for job in self._small_jobs(setup):
-                while len(running) >= jobs.at_once + executors.ahead:
-                    self._wait(running, executors)
-                self._start(running, executors, job)
-            for root in self._roots:
-                self._tell_of_absent(root)
-            while running:
-                self._wait(running, executors)
-            for job in self._large_jobs(setup):
-                while len(running) >= jobs.readers:
-                    self._wait(running, executors)
-                self._start(running, executors, job)
-            while running:
-                self._wait(running, executors)
-        finally:
-            for future in running:
-                future.cancel()
+    def _run(self, setup: CheckSetup, dispatcher: "Dispatcher[CheckJob, CheckReport]", jobs: Jobs) -> None:
+        """Keep a bounded window of jobs in flight until all are done, or nobody wants them any more."""
+        for job in self._small_jobs(setup):
+            while len(dispatcher) >= jobs.at_once + dispatcher.ahead:
+                self._wait(dispatcher)
+            self._start(dispatcher, job)
+        for root in self._roots:
+            self._tell_of_absent(root)
+        while len(dispatcher):
+            self._wait(dispatcher)
+        for job in self._large_jobs(setup):
+            while len(dispatcher) >= jobs.readers:
+                self._wait(dispatcher)
+            self._start(dispatcher, job)
+        while len(dispatcher):
+            self._wait(dispatcher)
 
-    def _start(self, running: dict[Future[CheckReport], CheckJob], executors: "_Executors", job: CheckJob) -> None:
+    def _start(self, dispatcher: "Dispatcher[CheckJob, CheckReport]", job: CheckJob) -> None:
         root = self._roots[job.root.number]
         if self._cancel.is_set() or root.gone is not None:
             root.untouched += job.files
         else:
-            running[executors.submit(job)] = job
+            is_small = job.files > 1 or job.size <= LARGEST_SMALL_FILE
+            dispatcher.submit(job, to_process=is_small)
 
     def _small_jobs(self, setup: CheckSetup) -> Iterator[CheckJob]:
         """Batches: of one root each, over the borders of its folders."""
@@ -388,21 +385,18 @@ class Check:
                 if root.root is not None:
                     yield CheckJob(setup, root.root, (piece,))
 
-    def _wait(self, running: dict[Future[CheckReport], CheckJob], executors: "_Executors") -> None:
-        done, _ = wait(running, timeout=TICK_S, return_when=FIRST_COMPLETED)
+    def _wait(self, dispatcher: "Dispatcher[CheckJob, CheckReport]") -> None:
+        done = dispatcher.collect(TICK_S)
         now = monotonic()
         if now - self._last_tick >= TICK_S:
             self._last_tick = now
             self._observer(self._snapshot())
         if self._cancel.is_set():
-            executors.cancel()
-        for future in done:
-            job = running.pop(future)
-            try:
-                report = future.result()
-            except BrokenExecutor:  # a process was killed: what it was doing is done again here
-                running[executors.submit_here(job)] = job
-                continue
+            dispatcher.cancel()
+        for job, report, error in done:
+            if report is None:
+                assert error is not None
+                raise error
             self._take(self._roots[job.root.number], job, report)
 
     def _snapshot(self) -> ProgressEvent:
@@ -531,41 +525,6 @@ class Check:
         )
 
 
-class _Executors:
-    """Where the jobs run: in processes where that pays, else in threads.
-
-    Attributes:
-        ahead: jobs that may wait beside those that run, so that no process is ever idle.
-    """
-
-    def __init__(self, nursery: Nursery | None, processes: int, jobs: Jobs) -> None:
-        self._at_once = jobs.at_once
-        self._threads: ThreadPoolExecutor | None = None
-        self._processes: ForkedExecutor | None = None
-        if nursery is not None and processes:
-            with suppress(OSError):
-                self._processes = ForkedExecutor(nursery, processes)
-        self.ahead = processes if self._processes is not None else 0
-
-    def submit(self, job: CheckJob) -> "Future[CheckReport]":
-        is_batch = job.files > 1 or job.size <= LARGEST_SMALL_FILE
-        if self._processes is not None and is_batch:
-            with suppress(RuntimeError):  # it takes no more jobs
-                return self._processes.submit(check_files, job)
-        return self.submit_here(job)
-
-    def submit_here(self, job: CheckJob) -> "Future[CheckReport]":
-        """Have a job done in this process."""
-        if self._threads is None:
-            self._threads = ThreadPoolExecutor(self._at_once, thread_name_prefix="pfn-job")
-        return self._threads.submit(check_files, job)
-
-    def cancel(self) -> None:
-        if self._processes is not None:
-            self._processes.cancel_running()
-
-    def close(self) -> None:
-        if self._threads is not None:
-            self._threads.shutdown()
-        if self._processes is not None:
-            self._processes.shutdown()
+def _again(job: CheckJob) -> CheckJob:
+    """A job that only reads is done again as it is."""
+    return job

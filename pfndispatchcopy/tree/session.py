@@ -8,19 +8,19 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Executor
 from contextlib import suppress
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from pfndispatchcopy.dispatch import BrokenJobError, Dispatcher
 from pfndispatchcopy.engine.jobs import FileReport, Job, JobReport, JobSetup, Outcome, Settled, TreeSource, TreeTarget
 from pfndispatchcopy.engine.lanes import TICK_S, Lane, Supervisor, Task
 from pfndispatchcopy.engine.source import BandwidthLimit
 from pfndispatchcopy.engine.workplace import Workplace, execute
 from pfndispatchcopy.errors import OperationCancelledError, RefusedError, StalledError, UsageError
 from pfndispatchcopy.events import ErrorEvent, FileEvent, LeftOutEvent, Observer, WarningEvent
-from pfndispatchcopy.executors import ForkedExecutor
 from pfndispatchcopy.fileio.folders import OpenFolders
 from pfndispatchcopy.fileio.system import FolderHandle, System
 from pfndispatchcopy.journal import Journal
@@ -135,7 +135,7 @@ class TreeOffload:
         self._digests: dict[int, str] = {}
         self._outcomes: dict[int, tuple[Outcome, ...]] = {}
         self._delivery = self._prepare_delivery()
-        self._has_lost_process = False
+        self._has_lost_job = False
         self._source_gone: Notice | None = None
         self._tracker = ProgressTracker([])
         self._last_tick = 0.0
@@ -429,11 +429,18 @@ class TreeOffload:
             workplace.lend_root(place.number, place.folder)
         workplace.open()
         self._count_resumed()
-        executors = _Executors(self._executor, self._nursery, plan)
+        dispatcher = Dispatcher[Job, JobReport](
+            execute,
+            _again,
+            plan.jobs.at_once,
+            given=self._executor,
+            nursery=self._nursery,
+            processes=plan.batch_processes,
+        )
         try:
-            self._run_jobs(make_jobs(self._tree, setup, self._missing()), executors, plan.jobs.at_once)
+            self._run_jobs(make_jobs(self._tree, setup, self._missing()), dispatcher, plan.jobs.at_once)
         finally:
-            executors.close()
+            dispatcher.close()
         self._observer(self._tracker.snapshot())
 
     def _setup(self, plan: TreePlan) -> JobSetup:
@@ -499,52 +506,37 @@ class TreeOffload:
         for phase in Phase:
             self._tracker.advance(place.number, size, phase)
 
-    def _run_jobs(self, jobs: Iterator[Job], executors: "_Executors", at_once: int) -> None:
-        """Keep a bounded window of jobs on the executors until all are done, or nobody wants them any more."""
-        running: dict[Future[JobReport], Job] = {}
-        try:
-            for job in jobs:
-                while len(running) >= at_once + executors.ahead:
-                    self._wait(running, executors)
-                if self._is_over():
-                    self._skip(job)
-                    continue
-                alive = tuple(number for number in job.targets if self._places.all[number].is_alive)
-                if not alive:
-                    self._skip(job)
-                    continue
-                for number in set(job.targets) - set(alive):
-                    self._skip_on(job, self._places.all[number])
-                job = job._replace(targets=alive)  # noqa: PLW2901
-                running[executors.submit(job)] = job
-            while running:
-                self._wait(running, executors)
-            self._wait_for_records()
-        finally:
-            for future in running:
-                future.cancel()
+    def _run_jobs(self, jobs: Iterator[Job], dispatcher: "Dispatcher[Job, JobReport]", at_once: int) -> None:
+        """Keep a bounded window of jobs in flight until all are done, or nobody wants them any more."""
+        for job in jobs:
+            while len(dispatcher) >= at_once + dispatcher.ahead:
+                self._wait(dispatcher)
+            if self._is_over():
+                self._skip(job)
+                continue
+            alive = tuple(number for number in job.targets if self._places.all[number].is_alive)
+            for number in set(job.targets).difference(alive):
+                self._skip_on(job, self._places.all[number])
+            if alive:
+                dispatcher.submit(job._replace(targets=alive), to_process=job.strategy is Strategy.BATCH)
+        while len(dispatcher):
+            self._wait(dispatcher)
+        self._wait_for_records()
 
     def _is_over(self) -> bool:
         return self._cancel.is_set() or self._source_gone is not None
 
-    def _wait(self, running: dict[Future[JobReport], Job], executors: "_Executors") -> None:
-        done, _ = wait(running, timeout=TICK_S, return_when=FIRST_COMPLETED)
+    def _wait(self, dispatcher: "Dispatcher[Job, JobReport]") -> None:
+        done = dispatcher.collect(TICK_S)
         self._observer_tick()
         if self._cancel.is_set():
-            executors.cancel()
-        for future in done:
-            job = running.pop(future)
-            try:
-                report = future.result()
-            except BrokenExecutor:
-                self._has_lost_process = True
-                # A process was killed; what it was doing is done again here, where it finds what is there already.
-                running[executors.submit_here(job._replace(setup=_without_freshness(job.setup)))] = job
-                continue
-            except Exception as error:  # noqa: BLE001 - a bug in one job must not cost the others
+            dispatcher.cancel()
+        self._has_lost_job = dispatcher.has_lost
+        for job, report, error in done:
+            if report is not None:
+                self._take(job, report)
+            elif error is not None:  # a bug in one job must not cost the others
                 self._lose(job, error)
-                continue
-            self._take(job, report)
 
     def _observer_tick(self) -> None:
         now = monotonic()
@@ -552,11 +544,11 @@ class TreeOffload:
             self._last_tick = now
             self._observer(self._tracker.snapshot())
 
-    def _lose(self, job: Job, error: Exception) -> None:
+    def _lose(self, job: Job, error: BrokenJobError) -> None:
         """A job ended by a bug: its files are not copied, and that is said."""
         import logging  # noqa: PLC0415 - 8 ms that a run without bugs does not need
 
-        logging.getLogger("pfndispatchcopy").error("internal error in a job", exc_info=error)
+        logging.getLogger("pfndispatchcopy").error("internal error in a job:\n%s", error.trace)
         notice = failure_notice(error, path=job.setup.sources[job.root].label, operation="copy")
         self._observer(ErrorEvent(notice))
         for number in job.targets:
@@ -696,7 +688,7 @@ class TreeOffload:
         def finish(place: TreePlace) -> None:
             assert place.folder is not None
             fresh = place.fresh
-            if self._has_lost_process:  # which has left what it had in hand
+            if self._has_lost_job:  # with a process, which has left what it had in hand
                 with place.watch("sweep"):
                     found = examine_destination(self._system, place.number, place.label, self._tree.roots)
                     place.survey = survey(self._system, found, self._tree, place.watch.beat)
@@ -850,57 +842,15 @@ class TreeOffload:
         self._supervisor.close()
 
 
-class _Executors:
-    """Where the jobs of a plan run: batches in processes where that pays, everything else in threads.
-
-    Attributes:
-        ahead: jobs that may wait beside those that run, so that no process is ever idle.
-    """
-
-    def __init__(self, given: Executor | None, nursery: Nursery | None, plan: TreePlan) -> None:
-        self._given = given
-        self._plan = plan
-        self._threads: ThreadPoolExecutor | None = None
-        self._processes: ForkedExecutor | None = None
-        if given is None and nursery is not None and plan.batch_processes:
-            with suppress(OSError):
-                self._processes = ForkedExecutor(nursery, plan.batch_processes)
-        self.ahead = plan.batch_processes if self._processes is not None else 0
-
-    def submit(self, job: Job) -> "Future[JobReport]":
-        executor = self._given
-        if executor is None and job.strategy is Strategy.BATCH:
-            executor = self._processes
-        if executor is not None:
-            with suppress(RuntimeError):  # it takes no more jobs
-                return executor.submit(execute, job)
-        return self.submit_here(job)
-
-    def submit_here(self, job: Job) -> "Future[JobReport]":
-        """Have a job done in this process."""
-        if self._threads is None:
-            self._threads = ThreadPoolExecutor(self._plan.jobs.at_once, thread_name_prefix="pfn-job")
-        return self._threads.submit(execute, job)
-
-    def cancel(self) -> None:
-        if self._processes is not None:
-            self._processes.cancel_running()
-
-    def close(self) -> None:
-        if self._threads is not None:
-            self._threads.shutdown()
-        if self._processes is not None:
-            self._processes.shutdown()
-
-
 def _append(place: TreePlace, journal: Journal, line: bytes, count: int) -> None:
     with place.watch("write the record"):
         journal.append(line, count)
 
 
-def _without_freshness(setup: JobSetup) -> JobSetup:
-    """For a job that was done in part: what it made is to be looked for."""
-    return setup._replace(targets=tuple(target._replace(fresh=frozenset()) for target in setup.targets))
+def _again(job: Job) -> Job:
+    """A job that may have been done in part: what that made is to be looked for."""
+    targets = tuple(target._replace(fresh=frozenset()) for target in job.setup.targets)
+    return job._replace(setup=job.setup._replace(targets=targets))
 
 
 def _join(*parts: str) -> str:

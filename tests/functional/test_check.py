@@ -8,6 +8,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.support.check_trial import sealed, write_history, write_legacy_list, write_sums
@@ -225,3 +226,36 @@ def test_list_of_a_million_files_takes_less_than_300_mib(tmp_path: Path, per_fol
     assert probe.returncode == 0
     peak = peak_memory_bytes("--check", "-n", path)
     assert peak < 300 * MIB
+
+
+def _workers_of(pid: int) -> list[psutil.Process]:
+    """The processes that a nursery has raised: the front's child's child's children."""
+    try:
+        found = psutil.Process(pid).children()
+        for _ in range(2):
+            found = [child for process in found for child in process.children()]
+    except psutil.NoSuchProcess:
+        return []
+    return found
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
+def test_process_that_is_killed_costs_no_file(tmp_path: Path) -> None:
+    folder = tmp_path / "CARD"
+    for number in range(1200):
+        make_file(folder / f"I{number:04}.jpg", 200_000, seed=number % 10)
+    write_sums(folder / "CARD.xxh64", [f"I{number:04}.jpg" for number in range(1200)])
+    process = start("--check", "-j", "2", "--json", folder)
+    killed = 0
+    while process.poll() is None and not killed:
+        for worker in _workers_of(process.pid)[:1]:
+            worker.send_signal(signal.SIGSTOP)
+            is_alive = worker.status() == psutil.STATUS_STOPPED
+            worker.kill()
+            killed += is_alive
+    out, err = process.communicate(timeout=20)
+    assert killed == 1
+    assert (process.returncode, err) == (0, "")
+    events = events_of(out)
+    assert sum(event["event"] == "file" for event in events) == 1200
+    assert events[-1]["destinations"][0]["files_ok"] == 1200

@@ -17,7 +17,7 @@ _FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"errors"}),
     frozenset({"model", "printable", "notices", "selection"}),
     frozenset({"hashing", "options", "events", "progress", "config", "fileio"}),
-    frozenset({"engine", "executors", "hashlists", "journal", "nursery", "workers"}),
+    frozenset({"dispatch", "engine", "executors", "hashlists", "journal", "nursery", "workers"}),
     frozenset({"handover", "plan", "preflight", "places", "session"}),
     frozenset({"check", "tree"}),
     frozenset({"offload", "api"}),
@@ -45,7 +45,7 @@ _ROOMS_WITH_THREADING = {
 
 
 # Who knows of executors: the seam itself, and those that hand a caller's executor through to it.
-_ROOMS_WITH_EXECUTORS = {"api", "check.session", "executors", "offload", "tree.session"}
+_ROOMS_WITH_EXECUTORS = {"api", "dispatch", "executors", "offload", "tree.session"}
 
 
 class _Import(NamedTuple):
