@@ -186,14 +186,15 @@ class _Reader:
     def _understand(self, kind: ListKind, chunks: Iterable[bytes], name: str) -> list[Statements]:
         """Return what a list says: a sum file names a file again for each algorithm, others once."""
         said: dict[str, Statements] = {}
-        entries: Iterable[object] = read_sums(chunks, name) if kind is ListKind.SUMS else ()
-        if kind is not ListKind.SUMS:
-            entries = read_asc(chunks) if kind is ListKind.ASC else read_legacy(chunks)
+        is_sums, is_asc = kind is ListKind.SUMS, kind is ListKind.ASC
+        entries: Iterable[object] = read_sums(chunks, name) if is_sums else ()
+        if not is_sums:
+            entries = read_asc(chunks) if is_asc else read_legacy(chunks)
         for entry in entries:
             if isinstance(entry, ListedFile):
-                part = entry.digests[0].name if kind is ListKind.SUMS and entry.digests else ""
+                part = entry.digests[0].name if is_sums else ""
                 statements = said.get(part)
                 if statements is None:
                     statements = said[part] = Statements()
-                statements.add(entry.path, entry.size, entry.digests, is_history=kind is ListKind.ASC)
+                statements.add(entry.path, entry.size, entry.digests, is_history=is_asc)
         return list(said.values())

@@ -72,7 +72,12 @@ def expectation(facts: str) -> Expectation:
 
 def pack(name: str, size: int | None, digests: tuple[ListedDigest, ...], *, is_history: bool) -> bytes:
     """Return the record of one file, as one list has it."""
-    words = ["" if size is None else str(size)]
+    known = "" if size is None else str(size)
+    if len(digests) == 1 and len(digests[0].accepted) == 1 and digests[0].action is not Action.FAILED:  # nearly all
+        ((algorithm, (text,), _),) = digests
+        kind = _HISTORY if is_history else _PLAIN
+        return f"{name}\0{known} {_LETTER_OF[algorithm]}{kind}{text}/".encode(*_ENCODING)
+    words = [known]
     for digest in digests:
         kind = _FAILED if digest.action is Action.FAILED else _HISTORY if is_history else _PLAIN
         words.append(f"{_LETTER_OF[digest.name]}{kind}{'|'.join(digest.accepted)}")

@@ -96,22 +96,20 @@ def read_asc(chunks: Iterable[bytes]) -> Iterator[AscEntry]:
     """
     seen = SeenPaths()
 
-    def understand(record: Element) -> Iterator[AscEntry]:
+    def understand(record: Element) -> Iterable[AscEntry]:
         if record.name == "processinfo":
-            yield from _process(record)
-        elif record.name == "hashlistreference":
-            yield HistoryReference(safe_path(_path(record).text), _c4(record))
-        else:
-            element = _path(record)
-            path = safe_path(element.text)
-            seen.add(path)
-            previous = record.only("previousPath")
-            previous_path = None if previous is None else safe_path(previous.text)
-            if record.name == "directoryhash":
-                yield ListedFolder(path, _part(record, "content"), _part(record, "structure"), previous_path)
-            else:
-                size = element.attributes.get("size")
-                yield ListedFile(path, None if size is None else size_of(size), _digests(record), previous_path)
+            return _process(record)
+        if record.name == "hashlistreference":
+            return (HistoryReference(safe_path(_path(record).text), _c4(record)),)
+        element = _path(record)
+        path = safe_path(element.text)
+        seen.add(path)
+        previous = record.only("previousPath")
+        previous_path = None if previous is None else safe_path(previous.text)
+        if record.name == "directoryhash":
+            return (ListedFolder(path, _part(record, "content"), _part(record, "structure"), previous_path),)
+        size = element.attributes.get("size")
+        return (ListedFile(path, None if size is None else size_of(size), _digests(record), previous_path),)
 
     return read_records(chunks, _SHAPE, understand)
 

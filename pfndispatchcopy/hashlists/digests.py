@@ -44,8 +44,11 @@ def reconciled(digests: Iterable[ListedDigest]) -> tuple[ListedDigest, ...]:
     Raises:
         UntrustedListError: two by the same name contradict each other.
     """
+    given = tuple(digests)
+    if len(given) < 2:
+        return given
     found: dict[str, ListedDigest] = {}
-    for digest in digests:
+    for digest in given:
         before = found.get(digest.name)
         if before is None:
             found[digest.name] = digest

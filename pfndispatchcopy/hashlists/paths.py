@@ -13,6 +13,9 @@ __all__ = ["LONGEST_PATH", "SeenPaths", "can_be_listed", "name_part", "safe_path
 # program that people work with, makes one sixteen times as deep.
 LONGEST_PATH = 1 << 16
 
+# Nearly every path is of this kind: no empty name, none that begins with a dot, no colon, backslash or NUL. One match
+# tells what six looks would (a sixth of the time of reading a list).
+_PLAIN = re.compile(r"(?:[^/\\\0:.][^/\\\0:]*/)*[^/\\\0:.][^/\\\0:]*")
 _DRIVE = re.compile(r"[A-Za-z]:")
 _SEPARATORS = re.compile(r"[/\\]")
 
@@ -35,6 +38,8 @@ def safe_path(text: str) -> str:
     """
     if len(text) > LONGEST_PATH:
         raise UntrustedListError(f"a path has {len(text)} characters, which is more than {LONGEST_PATH}")
+    if _PLAIN.fullmatch(text):
+        return text
     if text.startswith(("/", "\\")):
         raise UntrustedListError(f"absolute path {excerpt(text)}")
     if _DRIVE.match(text):

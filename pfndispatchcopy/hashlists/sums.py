@@ -177,19 +177,20 @@ def _shown(data: bytes) -> str:
 
 
 class _SeenDigests:
-    """The digests of one sum file so far, 16 bytes for the path and 60 bits for the digest."""
+    """The digests of one sum file so far, by algorithm: 16 bytes for the path and 60 bits for the digest."""
 
     __slots__ = ("_seen",)
 
     def __init__(self) -> None:
-        self._seen: dict[bytes, int] = {}
+        self._seen: dict[str, dict[bytes, int]] = {}
 
     def add(self, file: ListedFile) -> bool:
         """Remember *file*; tell whether it was new, or said before."""
-        digest = file.digests[0]
-        key = long_key(f"{digest.name} {file.path}".encode("utf-8", "surrogatepass"))
-        value = int(digest.accepted[0][-15:], 16)
-        count = len(self._seen)
-        if self._seen.setdefault(key, value) != value:
+        ((name, (text,), _),) = file.digests
+        seen = self._seen.get(name)
+        if seen is None:
+            seen = self._seen[name] = {}
+        value, count = int(text[-15:], 16), len(seen)
+        if seen.setdefault(long_key(file.path.encode("utf-8", "surrogatepass")), value) != value:
             raise UntrustedListError(f"contradicts an earlier line: {excerpt(file.path)}")
-        return len(self._seen) > count
+        return len(seen) > count

@@ -96,10 +96,13 @@ class Element:
         Raises:
             UntrustedListError: there are several.
         """
-        found = [child for child in self.children if child.name == name]
-        if len(found) > 1:
-            raise UntrustedListError(f"<{self.name}> has more than one <{name}>")
-        return found[0] if found else None
+        found = None
+        for child in self.children:
+            if child.name == name:
+                if found is not None:
+                    raise UntrustedListError(f"<{self.name}> has more than one <{name}>")
+                found = child
+        return found
 
 
 def read_records(
@@ -122,7 +125,7 @@ def read_records(
     reader = _Reader(shape)
     for record in reader.read(chunks):
         try:
-            entries = list(understand(record))
+            entries = tuple(understand(record))
         except UntrustedListError as error:
             raise UntrustedListError(f"line {record.line}: {error}") from None
         yield from entries
