@@ -13,6 +13,7 @@ __all__ = [
     "IncompleteStreamError",
     "LockedError",
     "MismatchError",
+    "NoThreadError",
     "OperationCancelledError",
     "PfnDispatchCopyError",
     "RefusedError",
@@ -70,6 +71,10 @@ class LockedError(PfnDispatchCopyError):
     """Another run is writing the same file."""
 
     exit_code = ExitCode.REFUSED
+
+
+class NoThreadError(PfnDispatchCopyError, RuntimeError):
+    """The system has no thread left to give: a limit of processes, or of memory."""
 
 
 class OperationCancelledError(PfnDispatchCopyError):

@@ -26,8 +26,9 @@ __all__ = ["Journal", "Proof", "Record", "encode_records"]
 _VERSION = 1
 _READ_SIZE = 1 << 20
 _EMPTY_WRITES_TOLERATED = 3
-# Nobody's record is longer: what is, is not read.
+# Nobody's record is longer, and none of its lines: what is, is not read.
 _LARGEST = 2 << 30
+_LONGEST_LINE = 64 << 20
 
 
 class Record(NamedTuple):
@@ -189,10 +190,16 @@ class Journal:
 def _lines(system: System, fd: int) -> Iterator[bytes]:
     """Whole lines; what comes after the last line end is torn."""
     buffer = memoryview(bytearray(_READ_SIZE))
-    rest = b""
-    while count := system.read(fd, buffer):
-        *whole, rest = (rest + bytes(buffer[:count])).split(b"\n")
-        yield from whole
+    parts: list[bytes] = []
+    size = 0
+    while size <= _LONGEST_LINE and (count := system.read(fd, buffer)):
+        *whole, rest = bytes(buffer[:count]).split(b"\n")
+        if whole:
+            whole[0] = b"".join([*parts, whole[0]])
+            yield from whole
+            parts, size = [], 0
+        parts.append(rest)
+        size += len(rest)
 
 
 def encode_records(proof: Proof, records: Sequence[tuple[str, int, int, tuple[str, ...], str]]) -> bytes:

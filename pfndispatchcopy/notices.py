@@ -2,19 +2,31 @@
 
 import errno
 import os
+import sys
+from collections.abc import Iterable
 
 from pfndispatchcopy.errors import PfnDispatchCopyError
 from pfndispatchcopy.model import Notice
 from pfndispatchcopy.printable import printable
 
-__all__ = ["amount", "errno_name", "failure_notice", "note_left_behind", "reason_of"]
+__all__ = [
+    "amount",
+    "errno_name",
+    "failure_notice",
+    "note_left_behind",
+    "reason_of",
+    "refusal_text",
+    "similar_to",
+    "source_advice",
+]
 
 _ADVICE = {
     errno.ENOSPC: "Free some space on this volume and run the same command again.",
     errno.EDQUOT: "The quota is used up: free some of it, or have it raised, and run the same command again.",
     errno.EROFS: "The volume is read-only: check its switch and how it is mounted.",
     errno.EACCES: "Check who may write there.",
-    errno.EPERM: "The system forbids it: check who may write there, and on macOS the app's Full Disk Access.",
+    errno.EPERM: "The system forbids it: check who may write there.",
+    errno.ENOTDIR: "A file stands where a folder is needed: choose another destination.",
     errno.EFBIG: "The file system or a limit does not take files of this size: use another volume.",
     errno.EIO: "The device reports an error: do not trust it before its cable, reader and disk were checked.",
     errno.ENODEV: "The device is gone: connect it and run the same command again.",
@@ -25,6 +37,20 @@ _ADVICE = {
     errno.ENAMETOOLONG: "The file system there does not take so long a name.",
     errno.EILSEQ: "The file system there does not take this name.",
 }
+# Of a source: there is nothing to be written.
+_SOURCE_ADVICE = {
+    "EACCES": "Check who may read it",
+    "EPERM": "The system forbids it: check who may read it",
+    "EIO": "The device reports an error: check its cable, reader and card",
+    "ENOENT": "Check the name, and whether the card is mounted",
+    "ENOTDIR": "It is a file, or a file stands where a folder is meant",
+}
+# What macOS keeps from an app, with EPERM, until a person has allowed it.
+_GUARDED = ("/Volumes/", "~/Desktop/", "~/Documents/", "~/Downloads/")
+_FULL_DISK_ACCESS = (
+    "macOS keeps this place from the app that began this (Terminal, or what runs it at night): allow it in System"
+    " Settings, Privacy & Security, Full Disk Access, and run the same command again"
+)
 _RUN_AGAIN = "Run the same command again once the cause is mended."
 
 
@@ -45,6 +71,49 @@ def reason_of(error: BaseException) -> str:
     if isinstance(error, PfnDispatchCopyError):
         return str(error)
     return f"internal error: {type(error).__name__}: {error}"
+
+
+def _is_guarded(path: str) -> bool:
+    """Whether macOS may keep a path from an app; from what runs by itself without a word."""
+    system: str = sys.platform
+    if system != "darwin":
+        return False
+    whole = os.path.join(os.path.abspath(path), "")
+    return any(whole.startswith(os.path.expanduser(each)) for each in _GUARDED)
+
+
+def source_advice(name: str | None, path: str) -> str:
+    """Return what to do about a source that cannot be opened, as a sentence without its full stop; or nothing.
+
+    Args:
+        name: of the reason, such as ``EACCES``.
+        path: of the source.
+    """
+    if name == "EPERM" and _is_guarded(path):
+        return _FULL_DISK_ACCESS
+    return _SOURCE_ADVICE.get(name or "", "")
+
+
+def similar_to(word: str, known: Iterable[str]) -> str:
+    """Return a question for somebody who may have mistyped: ``; did you mean --verify?``, or nothing."""
+    from difflib import get_close_matches  # noqa: PLC0415 - 5 ms that no good run needs
+
+    found = get_close_matches(word, list(known), n=1, cutoff=0.7)
+    return f"; did you mean {printable(found[0])}?" if found else ""
+
+
+def refusal_text(message: str, state: str) -> str:
+    """Return the message of a refusal with the state that things are in, unless it tells of that itself.
+
+    Args:
+        message: the reason.
+        state: such as ``nothing was written``.
+    """
+    if state in message.lower():
+        return message
+    if message.endswith((".", "?")) and message[-2:-1].isalpha():  # the name of a folder may be a dot
+        return f"{message} {state.capitalize()}"
+    return f"{message}; {state}"
 
 
 def amount(count: int) -> str:
@@ -88,7 +157,12 @@ def failure_notice(
     if number in (errno.ENOSPC, errno.EDQUOT) and offset is not None and size is not None:
         sentences.append(f"{amount(size - offset)} more are needed.")
     sentences.append(aftermath)
-    sentences.append(_RUN_AGAIN if number is None else _ADVICE.get(number, _RUN_AGAIN))
+    if number == errno.EPERM and _is_guarded(path):
+        sentences.append(f"{_FULL_DISK_ACCESS}.")
+    elif destination is None and number in (errno.EACCES, errno.EPERM):
+        sentences.append(f"{source_advice(errno_name(error), path)}.")
+    else:
+        sentences.append(_RUN_AGAIN if number is None else _ADVICE.get(number, _RUN_AGAIN))
     return Notice(
         message=printable(" ".join(sentence for sentence in sentences if sentence)),
         path=path,

@@ -62,8 +62,10 @@ class Place:
         try:
             yield
         except BaseException:
+            failed, offset = self.watch.operation, self.watch.offset
             with suppress(OSError):
                 self.remove_probe()
+            self.watch(failed, offset)  # what failed is told, not what was done because of it
             raise
         self.remove_probe()
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from pfndispatchcopy.engine.crew import ChunkSizes, Digests
 from pfndispatchcopy.engine.destination import Target
 from pfndispatchcopy.errors import RefusedError, UsageError
-from pfndispatchcopy.events import PlanEvent
+from pfndispatchcopy.events import PlanEvent, Volume
 from pfndispatchcopy.fileio.readback import MEMORY_FILESYSTEMS
 from pfndispatchcopy.fileio.system import Mount
 from pfndispatchcopy.hashing import comparison_name
@@ -146,6 +146,7 @@ def make_plan(
         memory_bound=bound,
         reason=reason,
         free_bytes=tuple((each.label, each.free) for each in destinations),
+        volumes=tuple(Volume(each.label, each.anchor.device, *each.mount) for each in destinations),
     )
     targets = tuple(
         Target(
@@ -214,7 +215,8 @@ def _require_mounts(destinations: Sequence[Destination]) -> None:
     for each in destinations:
         if not each.is_own_volume:
             raise RefusedError(
-                f"{printable(each.label)}: not on a mounted volume of its own (--require-mount); nothing was written",
+                f"{printable(each.path)}: not on a mounted volume of its own (--require-mount): mount its disk first;"
+                " nothing was written",
                 path=each.path,
                 operation="require-mount",
             )
@@ -258,9 +260,10 @@ def _require_room(size: int | None, destinations: Sequence[Destination]) -> None
         free = min((each.free for each in on_volume if each.free is not None), default=None)
         need = size * len(on_volume)
         if free is not None and need > free:
-            labels = ", ".join(printable(each.label) for each in on_volume)
+            paths = ", ".join(printable(each.path) for each in on_volume)
             raise RefusedError(
-                f"{labels}: not enough space: {amount(need)} are needed, {amount(free)} are free; nothing was written",
+                f"{paths}: not enough space: {amount(need)} are needed, {amount(free)} are free: free some, or leave a"
+                " destination out; nothing was written",
                 path=on_volume[0].path,
                 operation="space",
                 errno="ENOSPC",

@@ -246,7 +246,8 @@ class Offload:
         def enter(place: _FilePlace) -> None:
             assert place.found is not None
             with place.watch("open the folder"):
-                place.folder = DestinationFolder.open(self._system, place.found.folder)
+                known = None if place.found.missing else place.found.anchor
+                place.folder = DestinationFolder.open(self._system, place.found.folder, known)
             try:
                 with place.watch("create"):
                     place.probe = place.folder.probe(place.found.name)

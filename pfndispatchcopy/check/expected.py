@@ -94,7 +94,8 @@ def find_place(system: System, label: str) -> Place:
         mode = system.status(label).st_mode
     except OSError as error:
         raise RefusedError(
-            f"{printable(label)}: the list cannot be looked at: {reason_of(error)}",
+            f"{printable(label)}: the list cannot be looked at: {reason_of(error)};"
+            " check the name, and whether its disk is mounted",
             path=label,
             operation="open",
             errno=errno_name(error),

@@ -66,7 +66,7 @@ __all__ = ["Check"]
 # More processes than processors, where it is not memory that is read: while one waits for the medium, the others
 # compute (benchmarks/exp_check_small.py: 0.78 s with 2, 0.64 with 3, 0.65 with 4 for 10,000 files on 2 processors).
 _WHILE_OTHERS_WAIT = 1
-# From so many small files on, starting processes for them is worth it.
+# From so many small files on, starting processes for them is worth it (benchmarks/exp_processes.py).
 _FILES_FOR_PROCESSES = 400
 # Files of a batch are open together, and their folders.
 _DESCRIPTORS_EACH = BATCH_FILES + 100

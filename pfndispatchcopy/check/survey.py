@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 
 __all__ = ["BATCH_BYTES", "BATCH_FILES", "LARGEST_SMALL_FILE", "Piece", "Survey", "kind_in_words", "look"]
 
-# A file up to this size is read in a batch, whole.
+# A file up to this size is read in a batch, whole (benchmarks/exp_small_file.py).
 LARGEST_SMALL_FILE = 4 << 20
-# What is read ahead at once, and goes to another process at once. All files of a batch are open together.
+# What is read ahead at once, and goes to another process at once (benchmarks/exp_handed_over.py). All files of a
+# batch are open together.
 BATCH_FILES = 128
 BATCH_BYTES = 32 << 20
 # Folders that are kept open at once while a tree is walked.

@@ -47,7 +47,7 @@ _NO_DIRECT_READS = frozenset({errno.EINVAL, errno.EOPNOTSUPP})
 # After one of these, what comes later would fail as well.
 _GONE = frozenset({"ENODEV", "ENXIO", "ENOTCONN", "ESTALE", "ESHUTDOWN"})
 _OPEN_FOLDERS = 64
-# Of a large file, so much is read at once, in bytes.
+# Of a large file, so much is read at once, in bytes (benchmarks/exp_check.py).
 _BLOCK = 1 << 20
 # Behind the reader the cache is emptied in pieces of this size: pages that are used again and again are quicker to
 # fill than new ones (1.3 times the rate, benchmarks/exp_check.py).

@@ -56,9 +56,9 @@ from pfndispatchcopy.printable import printable
 
 __all__ = ["LARGEST_SMALL_FILE", "Batch", "buffer_size"]
 
-# A file up to this size is held whole in memory by the batch path.
+# A file up to this size is held whole in memory by the batch path (benchmarks/exp_small_file.py).
 LARGEST_SMALL_FILE = 4 << 20
-# What is made durable at once. Every file of a group is open on every destination.
+# What is made durable at once (benchmarks/exp_batch.py). Every file of a group is open on every destination.
 _GROUP_FILES = 100
 _GROUP_BYTES = 32 << 20
 _GROUP_DESCRIPTORS = 600
@@ -784,11 +784,18 @@ class Batch:
     def _flush_folders(self, reads: Sequence[_Read], target: BatchTarget) -> None:
         """Make the new names durable, and those of folders that were made for them."""
         touched, target.touched = target.touched, {}
-        if touched and not target.is_on_disk:
-            self._for_target(target, "stat", target.root.check_identity)
-            return
         if not touched:
             return
+        if target.is_on_disk:
+            self._flush_each_folder(reads, target, touched)
+        self._at(target.number, "stat")
+        try:
+            target.root.check_identity()
+        except OSError as error:
+            # The flushes have proven nothing: XFS says that it has flushed a folder when its disk is gone.
+            self._doubt(reads, target, "", error, operation="stat", with_all_below=True)
+
+    def _flush_each_folder(self, reads: Sequence[_Read], target: BatchTarget, touched: dict[str, FolderHandle]) -> None:
         parents = target.folders.take_parents_of_new()
         for path in parents:
             try:
@@ -802,7 +809,6 @@ class Batch:
                     self._warn_of_unflushed(target, handle)
             except OSError as error:
                 self._doubt(reads, target, path, error, with_all_below=path in parents)
-        self._for_target(target, "stat", target.root.check_identity)
 
     def _warn_of_unflushed(self, target: BatchTarget, handle: FolderHandle) -> None:
         text = (
@@ -813,12 +819,19 @@ class Batch:
         self.notices.append(WarningEvent(notice))
 
     def _doubt(
-        self, reads: Sequence[_Read], target: BatchTarget, folder_path: str, error: OSError, *, with_all_below: bool
+        self,
+        reads: Sequence[_Read],
+        target: BatchTarget,
+        folder_path: str,
+        error: OSError,
+        *,
+        operation: str = "flush the folder",
+        with_all_below: bool,
     ) -> None:
         """A folder could not be flushed: its files, or with new folders in it all that is below, may not stay."""
         path = os.path.join(target.root.handle.path, folder_path)
         aftermath = "The complete copies are there under their names, but whether they are durable is not proven."
-        notice = self._notice(target, path, "flush the folder", error, aftermath)
+        notice = self._notice(target, path, operation, error, aftermath)
         self.notices.append(ErrorEvent(notice))
         if with_all_below and target.death is None:  # what is below may go with a power cut, now and later
             target.death = notice

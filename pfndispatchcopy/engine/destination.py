@@ -49,6 +49,9 @@ __all__ = ["CopyContext", "DestinationCopy", "Target"]
 # How long the removal of a given-up partial may take before it is left behind.
 _REMOVAL_PATIENCE_S = 1.0
 _LEFT_BEHIND = "Left behind"
+_NOT_PROVEN = "The complete copy is there under its name, but whether it is durable is not proven."
+# Said of a call that makes the temporary file and has not come back: nobody knows its name yet.
+_MAY_COME = "A temporary file may be left behind; the next run removes it."
 
 
 class Target(NamedTuple):
@@ -494,10 +497,16 @@ class DestinationCopy:
             return
         if self._failure_in_hand is None:
             self._failure_in_hand = error, self.watch.operation, self._offset()
+        self._settle_failed(self._left_by_hang())
+
+    def _left_by_hang(self) -> str:
+        """Remove the partial while a call for it hangs, if that can be done; returns in a sentence what is left."""
+        if self._partial is None:
+            return _MAY_COME if self.watch.operation == "create" else "Nothing was written there."
+        if self._partial.is_committed:
+            return _NOT_PROVEN
         is_removed = self._remove_from_outside().wait(_REMOVAL_PATIENCE_S)
-        self._settle_failed(
-            "Nothing of it was left behind." if is_removed else f"{_LEFT_BEHIND}: {self._partial_path}."
-        )
+        return "Nothing of it was left behind." if is_removed else f"{_LEFT_BEHIND}: {self._partial_path}."
 
     def _remove_from_outside(self) -> threading.Event:
         """Begin to remove the temporary name; what is returned is set when it is gone."""
@@ -614,7 +623,7 @@ class DestinationCopy:
         if self._partial is None:
             return "Nothing was written there."
         if self._partial.is_committed:
-            return "The complete copy is there under its name, but whether it is durable is not proven."
+            return _NOT_PROVEN
         try:
             self._discard()
         except OSError as error:

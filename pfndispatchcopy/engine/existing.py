@@ -13,6 +13,10 @@ __all__ = ["Existing", "free_name", "is_as_old", "look", "numbered_names"]
 
 # FAT keeps modification times in steps of two seconds.
 _MTIME_TOLERANCE_NS = 2_000_000_000
+# Bytes that a name has at the most nearly everywhere; where it has more, as many as there are.
+_LONGEST_NAME = 255
+# What is longer is no extension, but a name with a dot in it.
+_LONGEST_EXTENSION = 100
 
 
 class Existing(NamedTuple):
@@ -42,11 +46,17 @@ def _words(mode: int) -> str:
 
 
 def numbered_names(name: str) -> Iterator[str]:
-    """Yield *name*, and then as the Finder numbers copies: ``NAME 2.EXT``, and so on."""
+    """Yield *name*, and then as the Finder numbers copies: ``NAME 2.EXT``, and so on; cut where a name ends."""
     yield name
     stem, extension = os.path.splitext(name)
+    if len(os.fsencode(extension)) > _LONGEST_EXTENSION:
+        stem, extension = name, ""
+    longest = max(_LONGEST_NAME, len(os.fsencode(name)))
     for number in count(2):
-        yield f"{stem} {number}{extension}"
+        tail = f" {number}{extension}"
+        while len(os.fsencode(stem)) > longest - len(os.fsencode(tail)):
+            stem = stem[:-1]
+        yield f"{stem}{tail}"
 
 
 def look(

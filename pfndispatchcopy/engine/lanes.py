@@ -14,7 +14,7 @@ from time import monotonic
 from types import TracebackType
 from typing import Any, Protocol
 
-from pfndispatchcopy.errors import OperationCancelledError, StalledError
+from pfndispatchcopy.errors import NoThreadError, OperationCancelledError, StalledError
 
 __all__ = ["SOURCE", "AwakeClock", "Lane", "OperationWatch", "Pulse", "Supervisor", "Task", "Watch"]
 
@@ -156,6 +156,9 @@ class Lane:
     Args:
         name: of the thread.
         finished: the condition that is notified when a task is done.
+
+    Raises:
+        NoThreadError: the system has none left.
     """
 
     def __init__(self, name: str, finished: threading.Condition) -> None:
@@ -164,7 +167,10 @@ class Lane:
         self._finished = finished
         self._tasks: SimpleQueue[Task | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            raise NoThreadError(f"the system has no thread left: {error}") from error
 
     def submit(self, call: Callable[[], Any], *watches: Watch) -> Task:
         """Ask for *call*; *watches* are what its operations are seen through."""
@@ -213,7 +219,7 @@ class Supervisor:
         """Start a lane.
 
         Raises:
-            RuntimeError: the system has no thread left to give.
+            NoThreadError: the system has no thread left to give.
         """
         lane = Lane(name, self._finished)
         self._lanes.append(lane)

@@ -137,11 +137,12 @@ class _Loop:
             if length == 0:
                 break
             data = buffer[:length]
+            # Before the writing: what changes the buffer meanwhile is no part of the digest, and is found.
+            self._calculator.update(data)
             for copy in self._copies:
                 if copy.wants_bytes and not copy.is_settled:
                     with copy.capturing():
                         copy.write(data)
-            self._calculator.update(data)
             if reading.expect_size is not None and source.position > reading.expect_size:
                 break
             reading.limit.pace(length)

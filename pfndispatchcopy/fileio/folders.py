@@ -3,6 +3,7 @@
 import errno
 import os
 from contextlib import suppress
+from typing import NamedTuple
 
 from pfndispatchcopy.fileio.names import temporary_name
 from pfndispatchcopy.fileio.system import FolderHandle, System
@@ -34,6 +35,14 @@ def split_at_existing(system: System, path: str) -> tuple[str, tuple[str, ...]]:
             return current or os.curdir, tuple(reversed(missing))
 
 
+class _MadeFolder(NamedTuple):
+    """A folder that was made: the path of the one that it is in, its name there, and what it was then."""
+
+    parent: str
+    name: str
+    identity: Identity
+
+
 class DestinationFolder:
     """One open folder, and what was made to have it.
 
@@ -41,33 +50,38 @@ class DestinationFolder:
         handle: what names in it are reached through.
     """
 
-    def __init__(self, system: System, handle: FolderHandle, made: tuple[str, ...]) -> None:
+    def __init__(self, system: System, handle: FolderHandle, made: tuple[_MadeFolder, ...]) -> None:
         self.handle = handle
         self._system = system
         self._made = made
 
     @classmethod
-    def open(cls, system: System, path: str) -> "DestinationFolder":
+    def open(cls, system: System, path: str, known: Identity | None = None) -> "DestinationFolder":
         """Open a folder; it and the folders above it are made when they are missing.
 
+        Args:
+            system: the calls.
+            path: of the folder.
+            known: what it was when it was looked at; None when it was not there then.
+
         Raises:
-            OSError: it cannot be made or opened; what was made for it is removed again.
+            OSError: it cannot be made or opened, or is another one by now (``ESTALE``); what was made for it is
+                removed again.
         """
-        made: list[str] = []
+        made: list[_MadeFolder] = []
         try:
             current, missing = split_at_existing(system, path)
             for name in missing:
+                _make_in(system, current, name, made)
                 current = os.path.join(current, name)
-                try:
-                    system.make_folder(current)
-                except FileExistsError:  # another destination of the same run was quicker
-                    continue
-                made.append(current)
-                _flush_parent(system, current)
-            return cls(system, system.open_folder(path), tuple(made))
+            folder = cls(system, system.open_folder(path), tuple(made))
         except OSError:
             _remove_folders(system, made)
             raise
+        if known is not None and folder.identity != known:
+            folder.close(remove_made=True)
+            raise _another_folder(path)
+        return folder
 
     @property
     def identity(self) -> Identity:
@@ -83,11 +97,7 @@ class DestinationFolder:
         """
         status = self._system.status(self.handle.path)
         if Identity(status.st_dev, status.st_ino) != self.identity:
-            raise OSError(
-                errno.ESTALE,
-                "the path leads to another folder than at the start: the volume was unmounted or replaced",
-                self.handle.path,
-            )
+            raise _another_folder(self.handle.path)
 
     def probe(self, final_name: str) -> str:
         """Make a file under a temporary name of *final_name*: by it this folder is recognised from elsewhere.
@@ -257,15 +267,40 @@ class Subfolder(DestinationFolder):
             raise OSError(errno.ESTALE, "the folder was moved or replaced in the middle of the run", self.handle.path)
 
 
-def _flush_parent(system: System, path: str) -> None:
-    parent = system.open_folder(os.path.dirname(path) or os.curdir)
+def _another_folder(path: str) -> OSError:
+    return OSError(
+        errno.ESTALE, "the path leads to another folder than at the start: the volume was unmounted or replaced", path
+    )
+
+
+def _make_in(system: System, parent_path: str, name: str, made: list[_MadeFolder]) -> None:
+    """Make a folder durably, and add it to those that were *made*, unless somebody else was quicker."""
+    parent = system.open_folder(parent_path)
     try:
+        try:
+            system.make_subfolder(parent, name)
+        except FileExistsError:  # another destination of the same run
+            return
+        try:
+            status = system.status_of_name(parent, name)
+        except OSError:
+            with suppress(OSError):
+                system.remove_subfolder(parent, name)
+            raise
+        made.append(_MadeFolder(parent_path, name, Identity(status.st_dev, status.st_ino)))
         system.flush_folder(parent)
     finally:
         system.close_folder(parent)
 
 
-def _remove_folders(system: System, made: list[str]) -> None:
-    for path in reversed(made):
+def _remove_folders(system: System, made: list[_MadeFolder]) -> None:
+    """Remove what was made, as far as it is empty; what has its place by now is somebody else's."""
+    for each in reversed(made):
         with suppress(OSError):
-            system.remove_folder(path)
+            parent = system.open_folder(each.parent)
+            try:
+                status = system.status_of_name(parent, each.name)
+                if Identity(status.st_dev, status.st_ino) == each.identity:
+                    system.remove_subfolder(parent, each.name)
+            finally:
+                system.close_folder(parent)

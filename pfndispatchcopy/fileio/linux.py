@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import cached_property
 
-from pfndispatchcopy.fileio.residency import cached_pages_counter, is_resident
+from pfndispatchcopy.fileio.residency import cached_pages_counter, has_direct_reads, is_resident
 from pfndispatchcopy.fileio.system import SOURCE_FLAGS, FolderHandle, Mount, System
 
 __all__ = ["LinuxSystem"]
@@ -41,9 +41,10 @@ class LinuxSystem(System):
                 symbol = self._libc[function]
             except AttributeError:
                 raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS)) from None
-        if symbol(*arguments) != 0:
+        while symbol(*arguments) != 0:
             number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number))
+            if number != errno.EINTR:  # a signal is no failure: Python's own calls are made again as well
+                raise OSError(number, os.strerror(number))
         self._proven[function] = symbol
 
     def rename_to_free_name(self, folder: FolderHandle, old: str, new: str) -> None:
@@ -57,6 +58,13 @@ class LinuxSystem(System):
             if error.errno not in _NOT_SUPPORTED:
                 raise
             super().rename_to_free_name(folder, old, new)
+
+    def kernel(self) -> str:
+        try:
+            with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+                return file.read().strip()
+        except OSError:
+            return super().kernel()
 
     def open_source(self, path: str) -> int:
         try:
@@ -126,7 +134,11 @@ class LinuxSystem(System):
         return cached_pages_counter(self._libc)
 
     def open_direct(self, folder: FolderHandle, name: str) -> int:
-        return self.open_name(folder, name, os.O_RDONLY | os.O_DIRECT)
+        fd = self.open_name(folder, name, os.O_RDONLY | os.O_DIRECT)
+        if has_direct_reads(self._libc, fd) is False:
+            self.close(fd)
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), name)
+        return fd
 
     def default_mode(self) -> int:
         # Reading the umask by setting it is a race with every other thread that makes a file.

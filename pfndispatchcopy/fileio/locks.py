@@ -61,18 +61,19 @@ class FileLock:
                 if not _remove_dead(system, folder, name, final_name):
                     return cls(system, folder, final_name, -1)
                 continue
-            is_locked = system.lock(fd)
+            try:
+                is_locked = system.lock(fd)
+                is_ours = is_locked and system.status_of_file(fd).st_nlink > 0
+                if is_ours:
+                    with suppress(OSError):  # on a full disk the lock is as good without its owner's name
+                        system.write(fd, memoryview(owner.encode("utf-8", "replace")[:_LONGEST_OWNER]))
+            except BaseException:
+                _close_and_remove(system, folder, name, fd)
+                raise
             if is_locked is None:
                 _close_and_remove(system, folder, name, fd)
                 return cls(system, folder, final_name, -1)
-            try:
-                is_ours = is_locked and system.status_of_file(fd).st_nlink > 0
-            except OSError:
-                _close_and_remove(system, folder, name, fd)
-                raise
             if is_ours:
-                with suppress(OSError):  # on a full disk the lock is as good without its owner's name
-                    system.write(fd, memoryview(owner.encode("utf-8", "replace")[:_LONGEST_OWNER]))
                 return cls(system, folder, final_name, fd)
             # Another run took it for dead between its making and its locking: once more.
             system.close(fd)

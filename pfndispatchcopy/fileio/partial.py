@@ -69,7 +69,7 @@ class PartialFile:
             partial.identity = Identity(status.st_dev, status.st_ino)
             partial.read_fd = system.open_name(folder, name, os.O_RDONLY)
             partial._require_same_file(partial.read_fd)
-        except OSError as error:
+        except BaseException as error:  # it may as well be memory that is missing
             partial.discard_after(error)
             raise
         return partial

@@ -1,14 +1,19 @@
 """What Windows does otherwise: no descriptors for folders, a rename that never replaces, no POSIX metadata."""
 
+import ctypes
 import errno
 import os
 from collections.abc import Iterator
+from typing import Any
 
 from pfndispatchcopy.fileio.system import FolderHandle, Mount, System, Usage
 from pfndispatchcopy.model import Identity
 
-__all__ = ["WindowsSystem"]
+__all__ = ["WindowsAwake", "WindowsSystem"]
 
+# SetThreadExecutionState: until further notice, and: the machine is at work.
+_ES_CONTINUOUS = 0x80000000
+_ES_SYSTEM_REQUIRED = 0x00000001
 _BINARY = getattr(os, "O_BINARY", 0)
 
 
@@ -125,3 +130,23 @@ class WindowsSystem(System):
 
     def host_name(self) -> str:
         return os.environ.get("COMPUTERNAME", "this machine")
+
+
+class WindowsAwake:
+    """Keeps the machine awake until it is released, or the thread that made it ends.
+
+    Raises:
+        OSError: the system does not take it.
+    """
+
+    def __init__(self) -> None:
+        self._set(_ES_CONTINUOUS | _ES_SYSTEM_REQUIRED)
+
+    def release(self) -> None:
+        """Let the machine sleep again; to be called by the thread that made this."""
+        self._set(_ES_CONTINUOUS)
+
+    def _set(self, state: int) -> None:
+        kernel: Any = ctypes.windll.kernel32  # type: ignore[attr-defined, unused-ignore] # not on other systems
+        if kernel.SetThreadExecutionState(ctypes.c_uint(state)) == 0:
+            raise OSError(errno.EPERM, os.strerror(errno.EPERM))

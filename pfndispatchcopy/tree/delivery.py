@@ -10,13 +10,13 @@ from time import time
 
 from pfndispatchcopy.engine.jobs import FileReport, Outcome
 from pfndispatchcopy.engine.lanes import Supervisor
-from pfndispatchcopy.events import ErrorEvent, Observer, WarningEvent
+from pfndispatchcopy.events import AmendedEvent, ErrorEvent, Observer, WarningEvent
 from pfndispatchcopy.fileio.system import FolderHandle, System
 from pfndispatchcopy.handover.asc import Contradiction
 from pfndispatchcopy.handover.creator import this_program
 from pfndispatchcopy.handover.possible import require_possible
 from pfndispatchcopy.handover.writing import Medium
-from pfndispatchcopy.model import Mhl, Notice, State
+from pfndispatchcopy.model import DestinationResult, Mhl, Notice, State
 from pfndispatchcopy.notices import failure_notice
 from pfndispatchcopy.options import CopyOptions
 from pfndispatchcopy.places import Places
@@ -60,6 +60,7 @@ class Delivery:
         self._observer = observer
         self._hand_over = TreeHandOver(system, options, Tree(()), this_program(system))
         self._is_whole = False
+        self._prefix = ""
 
     def list_sources(self, tree: Tree, handles: Sequence[FolderHandle], going_on: Callable[[], None]) -> None:
         """Take note of what is copied, and read the histories that it has.
@@ -71,6 +72,7 @@ class Delivery:
         if self._options.mhl is Mhl.ASC:
             without_chains(tree)
         self._is_whole = not tree.failures
+        self._prefix = f"{tree.roots[0].prefix}/" if len(tree.roots) == 1 else ""
         self._hand_over = TreeHandOver(self._system, self._options, tree, this_program(self._system))
         self._hand_over.read_source(handles, going_on)
 
@@ -182,3 +184,5 @@ class Delivery:
         notice = Notice(printable(text), path, "compare with the history", None, place.label)
         self._observer(ErrorEvent(notice))
         place.tally.distrust(Outcome(place.number, State.MISMATCH, error=notice), found.size)
+        result = DestinationResult(path, place.label, State.MISMATCH, error=notice)
+        self._observer(AmendedEvent(found.path.removeprefix(self._prefix), found.size, {}, (result,)))

@@ -5,7 +5,7 @@ import stat
 import threading
 from collections import defaultdict
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from time import monotonic, strftime
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -50,6 +50,7 @@ class Undertaking(NamedTuple):
         tree: what is copied.
         sources: the open folders of its roots.
         cancel: stops everything.
+        keeps_records: whether what an earlier run has written down of its files is wanted afterwards.
     """
 
     system: System
@@ -57,6 +58,7 @@ class Undertaking(NamedTuple):
     tree: Tree
     sources: Sequence[FolderHandle]
     cancel: threading.Event
+    keeps_records: bool = False
 
     @property
     def lock_names(self) -> tuple[str, ...]:
@@ -85,7 +87,7 @@ class TreePlace(Place):
         ignores_case: whether names that differ only in case are one there.
         journal: the record of what is done.
         resumed: files that an earlier run has proven, by number.
-        records: what its record says of them, where lists are to be written.
+        records: what its record says of them, where somebody wants to know.
         histories: of ASC media hash lists that were there before, by path of their folder.
         is_delivered: whether everything was complete and its lists are written.
         tally: what became of the files.
@@ -128,7 +130,8 @@ class TreePlace(Place):
         """
         assert self.found is not None
         with self.watch("open the folder"):
-            self.folder = DestinationFolder.open(system, self.found.path)
+            known = None if self.found.missing else self.found.anchor
+            self.folder = DestinationFolder.open(system, self.found.path, known)
         with self.watch("create"):
             self.probe = self.folder.probe(self.probed_name)
             self.ignores_case = self.folder.has_name(self.probe.swapcase())
@@ -234,7 +237,7 @@ class TreePlace(Place):
                     if source.st_mtime_ns == record.mtime_ns and _is_as_it_was(copy, record):
                         kept[proof].append(record)
                         self.resumed[number] = Outcome(self.number, proof.state, proof.read_back, record.name)
-                        if work.options.hands_over:
+                        if work.keeps_records:
                             self.records[number] = record
         finally:
             folders.close()
@@ -244,17 +247,17 @@ class TreePlace(Place):
 
     def leave(self, *, is_finished: bool) -> None:
         """Let go of everything; the record goes when there is nothing left to be remembered."""
-        with self.watch("close"):
+        with self.watch("close"), ExitStack() as later:  # whatever becomes of one, the others are let go of
+            if self.folder is not None:
+                later.callback(self.folder.close)
+            for lock in self._locks:
+                later.callback(lock.release)
             if self.journal is not None:
                 if is_finished or self.journal.count == 0:
                     with suppress(OSError):
                         self.journal.remove()
                 else:
                     self.journal.close()
-            for lock in self._locks:
-                lock.release()
-            if self.folder is not None:
-                self.folder.close()
 
 
 def _is_enough(proof: Proof, options: CopyOptions) -> bool:

@@ -9,7 +9,7 @@ from pfndispatchcopy.engine.batch import LARGEST_SMALL_FILE, buffer_size
 from pfndispatchcopy.engine.crew import ChunkSizes, Digests
 from pfndispatchcopy.engine.jobs import Job, JobRow, JobSetup
 from pfndispatchcopy.errors import RefusedError
-from pfndispatchcopy.events import PlanEvent
+from pfndispatchcopy.events import PlanEvent, Volume
 from pfndispatchcopy.fileio.storage import Storage, StorageKind
 from pfndispatchcopy.fileio.system import Mount
 from pfndispatchcopy.hashing import comparison_name
@@ -27,15 +27,15 @@ from pfndispatchcopy.plan import (
 )
 from pfndispatchcopy.printable import printable
 from pfndispatchcopy.tree.scan import SourceRoot, Tree
-from pfndispatchcopy.workers import Jobs, choose_jobs
+from pfndispatchcopy.workers import Jobs, Outline, advise, choose_jobs
 
-__all__ = ["FoundDestination", "FoundSource", "Machine", "TreePlan", "make_jobs", "make_tree_plan"]
+__all__ = ["FoundDestination", "FoundSource", "Machine", "TreePlan", "advice", "make_jobs", "make_tree_plan"]
 
 # Files and bytes of one batch: enough that handing it to another process costs nothing beside it, and few enough
-# that the record of what is done, and the progress, keep up.
+# that the record of what is done, and the progress, keep up (benchmarks/exp_handed_over.py).
 _BATCH_FILES = 200
 _BATCH_BYTES = 64 << 20
-# From so many small files on, starting processes for them is worth it.
+# From so many small files on, starting processes for them is worth it (benchmarks/exp_processes.py).
 _FILES_WORTH_PROCESSES = 400
 # Names that are shorter fit on every file system; only longer ones are looked at.
 _LEAST_LONGEST_NAME = 140
@@ -91,11 +91,21 @@ class FoundDestination(NamedTuple):
 
 
 class Machine(NamedTuple):
-    """What there is to work with: processors, bytes of memory, and whether processes can be had for batches."""
+    """What there is to work with.
+
+    Attributes:
+        cores: processors.
+        available_memory: in bytes; None where nobody can tell.
+        has_processes: whether processes can be had for batches.
+        wants_processes: whether every job is to go to one.
+        elsewhere: who does the jobs, in words, when it is neither this process nor one of its own.
+    """
 
     cores: int
     available_memory: int | None
     has_processes: bool
+    wants_processes: bool = False
+    elsewhere: str = ""
 
 
 class TreePlan(NamedTuple):
@@ -107,7 +117,7 @@ class TreePlan(NamedTuple):
         largest_small: bytes of the largest file that goes into a batch; -1 where there are none.
         digests: to take.
         jobs: how many at once.
-        batch_processes: processes for batches; 0 when they run in this one.
+        batch_processes: processes for batches, or for all jobs; 0 when they run in this one, or elsewhere.
         warnings: what a person should know before it begins.
     """
 
@@ -143,6 +153,7 @@ def make_tree_plan(
         UsageError: the options contradict each other.
     """
     _require_apart(sources, destinations)
+    _require_outside(tree, destinations)
     _require_distinct_tops(tree)
     if options.require_mount:
         _require_mounts(destinations)
@@ -158,7 +169,9 @@ def make_tree_plan(
     bound = jobs.at_once * max(memory_of(sizes, count, options), buffer_size(largest_small))
     require_memory(bound, machine.available_memory)
     small_count = len(sizes_of) - len(large)
-    processes = jobs.at_once if _pays_processes(small_count, jobs, options, machine) else 0
+    processes = 0
+    if machine.wants_processes or _pays_processes(small_count, jobs, options, machine):
+        processes = jobs.at_once
     strategy = next(iter(strategies)) if len(strategies) == 1 else Strategy.MIXED
     event = PlanEvent(
         files=len(tree.files),
@@ -168,9 +181,10 @@ def make_tree_plan(
         queue_depth=max(sizes.buffers - 1, 1),
         jobs=jobs.at_once,
         memory_bound=bound,
-        reason=_reason(small_count, len(large), processes, jobs, options),
+        reason=_reason(small_count, len(large), processes, jobs, options, machine),
         free_bytes=tuple((each.label, each.free) for each in destinations),
         is_tree=True,
+        volumes=tuple(Volume(each.label, each.anchor.device, *each.mount) for each in destinations),
     )
     digests = Digests(options.hashes, comparison_name(options.hashes))
     return TreePlan(event, sizes, largest_small, digests, jobs, processes, tuple(_warnings(tree, destinations)))
@@ -242,16 +256,33 @@ def _pays_processes(small_count: int, jobs: Jobs, options: CopyOptions, machine:
     )
 
 
-def _reason(small: int, large: int, processes: int, jobs: Jobs, options: CopyOptions) -> str:
+def _reason(small: int, large: int, processes: int, jobs: Jobs, options: CopyOptions, machine: Machine) -> str:
     parts = []
     if options.strategy is not Strategy.AUTO:
         parts.append("strategy as asked for")
     if small:
-        where = f"in {processes} processes" if processes else "in this process"
-        parts.append(f"{small} small files in batches {where}")
+        where = f"in {processes} processes" if processes else "" if machine.elsewhere else "in this process"
+        parts.append(f"{small} small files in batches {where}".rstrip())
     if large:
         parts.append(f"{large} large files one by one")
+    if machine.elsewhere:
+        return "; ".join([*parts, f"done by {machine.elsewhere}, two jobs in flight for each worker"])
     return "; ".join([*parts, jobs.reason])
+
+
+def advice(tree: Tree, sources: Sequence[FoundSource], destinations: Sequence[FoundDestination], jobs: Jobs) -> str:
+    """Whether more jobs, or more hosts, would help, in words."""
+    disks = [
+        {disk for each in found for disk in each.storage.disk.split("+") if disk} for found in (sources, destinations)
+    ]
+    outline = Outline(
+        files=len(tree.files),
+        size=tree.bytes,
+        sources=tuple(each.storage.kind for each in sources),
+        destinations=tuple(each.storage.kind for each in destinations),
+        shared_disk=min(disks[0] & disks[1], default=""),
+    )
+    return advise(outline, jobs)
 
 
 # -- refusals ---------------------------------------------------------------------------------------------
@@ -269,6 +300,13 @@ def _require_apart(sources: Sequence[FoundSource], destinations: Sequence[FoundD
     for place, one in enumerate(destinations):
         for other_one in destinations[:place]:
             _require_not_nested(one, other_one, sources)
+
+
+def _require_outside(tree: Tree, destinations: Sequence[FoundDestination]) -> None:
+    """Refuse a destination in a folder of a source that only the listing has shown, as through a bind mount."""
+    for each in destinations:
+        if each.anchor in tree.identities:
+            raise _refusal(f"{printable(each.label)}: the destination is inside a source", each.label, "inside")
 
 
 def _require_distinct_tops(tree: Tree) -> None:
@@ -345,7 +383,7 @@ def _require_mounts(destinations: Sequence[FoundDestination]) -> None:
     for each in destinations:
         if not each.is_own_volume:
             raise _refusal(
-                f"{printable(each.label)}: not on a mounted volume of its own (--require-mount)",
+                f"{printable(each.label)}: not on a mounted volume of its own (--require-mount): mount its disk first",
                 each.path,
                 "require-mount",
             )
@@ -396,7 +434,8 @@ def _require_room(tree: Tree, destinations: Sequence[FoundDestination], needed: 
         if free is not None and need > free:
             labels = ", ".join(printable(each.label) for each in together)
             raise _refusal(
-                f"{labels}: not enough space: {amount(need)} are needed, {amount(free)} are free",
+                f"{labels}: not enough space: {amount(need)} are needed, {amount(free)} are free: free some, or leave a"
+                " destination out",
                 together[0].path,
                 "space",
                 "ENOSPC",
@@ -407,6 +446,11 @@ def _require_room(tree: Tree, destinations: Sequence[FoundDestination], needed: 
 
 
 def _warnings(tree: Tree, destinations: Sequence[FoundDestination]) -> Iterator[Notice]:
+    if not tree.files and len(tree.folders) <= len(tree.roots) and not tree.failures:
+        # The folder that a card is mounted on is empty while it is not.
+        reason = "all of it is left out" if tree.left_out else "is the card mounted?"
+        for root in tree.roots:
+            yield Notice(f"{printable(root.label)}: there is nothing to copy: {reason}", root.label, "list the folder")
     unwished = [each for each in tree.left_out if not each.is_wished]
     for each in unwished:
         yield Notice(f"{printable(each.path)}: {each.reason}: not copied", each.path, "list the folder")

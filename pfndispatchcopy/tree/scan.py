@@ -82,6 +82,7 @@ class Tree:
         roots: where it looked.
         folders: in an order in which each comes after the one that it is in.
         files: folder by folder.
+        identities: of all folders that were listed: a path may lead into one of them by a way of its own.
         left_out: what is not copied.
         failures: what could not be listed or looked at: those parts of the tree are missing.
         hard_links: files that share their content with another one of the tree.
@@ -93,6 +94,7 @@ class Tree:
         self.roots = roots
         self.folders: list[TreeFolder] = []
         self.files: list[TreeFile] = []
+        self.identities: set[Identity] = set()
         self.left_out: list[LeftOut] = []
         self.failures: list[Notice] = []
         self.hard_links = 0
@@ -301,6 +303,7 @@ class _Walk:
         selection, follows = self._selection, self._symlinks is Symlinks.FOLLOW
         try:
             folder = self._open(path)
+            self._tree.identities.add(folder.identity)
             for entry in self._system.entries(folder):
                 name = entry.name
                 below = f"{path}/{name}" if path else name

@@ -44,15 +44,16 @@ class RecordingSystem(TreeSystem):
         for folder in folders:
             for above, folders_below, files in os.walk(folder):
                 number = self.number_of(above)
-                for name in folders_below:
+                links = [name for name in folders_below if os.path.islink(os.path.join(above, name))]
+                for name in set(folders_below).difference(links):
                     medium.adopt(number, name, self.number_of(os.path.join(above, name)), is_folder=True)
-                for name in files:
+                for name in (*files, *links):
                     self._adopt_file(medium, number, os.path.join(above, name))
         return medium
 
     def _adopt_file(self, medium: Medium, folder: int, path: str) -> None:
-        data, status = b"", os.stat(path)
-        if self.keeps_data:
+        data, status = b"", os.lstat(path)
+        if self.keeps_data and stat.S_ISREG(status.st_mode):
             with open(path, "rb") as file:
                 data = file.read()
         number, mode = self._number(status.st_dev, status.st_ino), stat.S_IMODE(status.st_mode)
@@ -112,6 +113,14 @@ class RecordingSystem(TreeSystem):
         made = self._number(status.st_dev, status.st_ino, is_new=True)
         self._note(Operation("make folder", self._folder(folder), name, made))
 
+    def _make_link(self, real: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+        folder, name, _ = arguments
+        real(*arguments)
+        status = os.stat(name, dir_fd=folder.fd, follow_symlinks=False)
+        made = self._number(status.st_dev, status.st_ino, is_new=True)
+        self._note(Operation("create", self._folder(folder), name, made))
+        self._note(Operation("flush", made))  # where it points to is durable with its name
+
     def _write(self, real: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
         fd, data = arguments
         offset = os.lseek(fd, 0, os.SEEK_CUR)
@@ -152,6 +161,7 @@ class RecordingSystem(TreeSystem):
 _RECORDERS: dict[str, Callable[[RecordingSystem, Callable[..., Any], tuple[Any, ...]], Any]] = {
     "open_name": RecordingSystem._open,
     "make_subfolder": RecordingSystem._make_subfolder,
+    "make_link": RecordingSystem._make_link,
     "write": RecordingSystem._write,
     "replace_name": RecordingSystem._rename,
     "rename_to_free_name": RecordingSystem._rename,

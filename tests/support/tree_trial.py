@@ -48,6 +48,7 @@ HARMLESS = frozenset(
         "default_mode",
         "host_name",
         "is_own",
+        "kernel",
         "lock",
         "longest_name",
         "mount",

@@ -234,6 +234,7 @@ def test_record_that_cannot_be_begun_leaves_the_old_one_and_nothing_else(
     assert _read(system, folder) == _RECORDS
 
 
+@pytest.mark.fault(10)
 def test_failed_flush_of_the_folder_is_told(system: TreeSystem, folder: FolderHandle) -> None:
     rule = system.fail("flush_folder", errno.EIO)
     with pytest.raises(OSError, match="Input/output error"):
@@ -255,6 +256,7 @@ def test_line_that_cannot_be_written_is_told_and_what_was_written_stays_true(
     assert _read(system, folder)[:1] == _RECORDS[:1]
 
 
+@pytest.mark.fault(1)
 def test_disk_that_fills_up_within_a_line_does_not_spoil_those_before(system: TreeSystem, folder: FolderHandle) -> None:
     journal = _begin(system, folder, _RECORDS[:1])
 
@@ -271,6 +273,7 @@ def test_disk_that_fills_up_within_a_line_does_not_spoil_those_before(system: Tr
     assert _read(system, folder) == _RECORDS[:1]
 
 
+@pytest.mark.fault(12)
 def test_short_writes_are_finished(system: TreeSystem, folder: FolderHandle) -> None:
     rule = system.rule("write", lambda real, fd, data: os.write(fd, data[:7]), times=None)
     _begin(system, folder, _RECORDS).close()
@@ -278,6 +281,7 @@ def test_short_writes_are_finished(system: TreeSystem, folder: FolderHandle) -> 
     assert _read(system, folder) == _RECORDS
 
 
+@pytest.mark.fault(13)
 def test_write_that_takes_nothing_for_ever_is_a_failure(system: TreeSystem, folder: FolderHandle) -> None:
     journal = _begin(system, folder)
     asked = 0
@@ -302,6 +306,7 @@ def test_write_that_takes_nothing_for_ever_is_a_failure(system: TreeSystem, fold
 # -- cut off, or changed --------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault(55)
 def test_record_that_was_cut_off_anywhere_tells_of_its_whole_lines(
     system: TreeSystem, folder: FolderHandle, path: Path
 ) -> None:
@@ -315,6 +320,7 @@ def test_record_that_was_cut_off_anywhere_tells_of_its_whole_lines(
         assert _read(system, folder) == _RECORDS[: max(0, whole - 1)], f"cut off after {length} bytes"
 
 
+@pytest.mark.fault(55)
 @pytest.mark.parametrize("change", [lambda byte: byte ^ 1, lambda byte: 0, lambda byte: ord("\n")])
 def test_changed_byte_ends_the_record_at_its_line(
     change: Callable[[int], int], system: TreeSystem, folder: FolderHandle, path: Path
@@ -331,6 +337,7 @@ def test_changed_byte_ends_the_record_at_its_line(
         assert _read(system, folder) == _RECORDS[: max(0, before - 1)], f"changed at byte {position}"
 
 
+@pytest.mark.fault(55)
 @pytest.mark.parametrize("what", ["lost", "zeros", "garbage", "doubled"])
 def test_block_that_was_never_written_ends_the_record(
     what: str, system: TreeSystem, folder: FolderHandle, path: Path
@@ -372,6 +379,7 @@ _HOSTILE = {
 }
 
 
+@pytest.mark.fault(87)
 @pytest.mark.parametrize("what", _HOSTILE)
 def test_hostile_line_ends_the_record_and_raises_nothing(
     what: str, system: TreeSystem, folder: FolderHandle, path: Path
@@ -381,6 +389,7 @@ def test_hostile_line_ends_the_record_and_raises_nothing(
     assert _read(system, folder) == _RECORDS[:1]
 
 
+@pytest.mark.fault(87)
 @pytest.mark.parametrize(
     "text",
     [
@@ -400,6 +409,7 @@ def test_line_that_is_endless_ends_the_record_and_raises_nothing(
 # -- distrust -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault(87)
 @pytest.mark.parametrize("mode", [0o620, 0o602, 0o666, 0o777], ids=oct)
 def test_record_that_others_could_write_to_is_not_believed(
     mode: int, system: TreeSystem, folder: FolderHandle, path: Path
@@ -412,6 +422,7 @@ def test_record_that_others_could_write_to_is_not_believed(
     assert "others could write to it" in doubt
 
 
+@pytest.mark.fault(87)
 def test_record_of_another_user_is_not_believed(system: TreeSystem, folder: FolderHandle) -> None:
     _begin(system, folder, _RECORDS).close()
 
@@ -428,6 +439,7 @@ def test_record_of_another_user_is_not_believed(system: TreeSystem, folder: Fold
     assert "another user" in doubt
 
 
+@pytest.mark.fault(79, 87)
 def test_planted_link_is_not_followed_when_the_record_is_read(
     system: TreeSystem, folder: FolderHandle, path: Path, tmp_path: Path
 ) -> None:
@@ -439,6 +451,7 @@ def test_planted_link_is_not_followed_when_the_record_is_read(
     assert doubt
 
 
+@pytest.mark.fault(79, 87)
 def test_planted_link_is_not_followed_when_the_record_is_written(
     system: TreeSystem, folder: FolderHandle, path: Path, tmp_path: Path
 ) -> None:
@@ -450,6 +463,7 @@ def test_planted_link_is_not_followed_when_the_record_is_written(
     assert _read(system, folder) == _RECORDS
 
 
+@pytest.mark.fault(79, 87)
 def test_planted_fifo_is_not_waited_for(system: TreeSystem, folder: FolderHandle, path: Path) -> None:
     os.mkfifo(path)
     found, doubt = Journal.read(system, folder, _KEY)
@@ -458,6 +472,7 @@ def test_planted_fifo_is_not_waited_for(system: TreeSystem, folder: FolderHandle
     assert _read(system, folder) == _RECORDS
 
 
+@pytest.mark.fault(87)
 def test_folder_of_that_name_is_no_record(system: TreeSystem, folder: FolderHandle, path: Path) -> None:
     path.mkdir()
     found, doubt = Journal.read(system, folder, _KEY)
@@ -467,12 +482,21 @@ def test_folder_of_that_name_is_no_record(system: TreeSystem, folder: FolderHand
     assert [each.name for each in path.parent.iterdir()] == [path.name]
 
 
+@pytest.mark.fault(87)
 def test_record_that_is_too_long_to_be_one_is_not_read(system: TreeSystem, folder: FolderHandle, path: Path) -> None:
     _begin(system, folder, _RECORDS).close()
     os.truncate(path, (2 << 30) + 1)  # a hole
     found, doubt = Journal.read(system, folder, _KEY)
     assert (found, doubt) == ([], "it is no record of this program")
     assert "read" not in [call for call, _ in system.calls]
+
+
+@pytest.mark.fault(87)
+def test_line_that_has_no_end_is_not_read_to_it(system: TreeSystem, folder: FolderHandle, path: Path) -> None:
+    _begin(system, folder, _RECORDS).close()
+    os.truncate(path, 1 << 30)  # a hole
+    assert _read(system, folder) == _RECORDS
+    assert [call for call, _ in system.calls].count("read") < 100
 
 
 @pytest.mark.parametrize("call", ["open_name", "status_of_file", "read"])

@@ -2,11 +2,20 @@
 
 import errno
 import os
+import sys
 
 import pytest
 
 from pfndispatchcopy.errors import ConflictError
-from pfndispatchcopy.notices import amount, errno_name, failure_notice, reason_of
+from pfndispatchcopy.notices import (
+    amount,
+    errno_name,
+    failure_notice,
+    reason_of,
+    refusal_text,
+    similar_to,
+    source_advice,
+)
 
 
 @pytest.mark.parametrize(
@@ -79,9 +88,71 @@ def test_what_is_needed_is_not_guessed_for_a_stream() -> None:
     assert "more are needed" not in notice.message
 
 
+@pytest.mark.fault(86)
 def test_message_is_one_safe_line_and_the_path_stays_exact() -> None:
     notice = failure_notice(
         OSError(errno.EIO, "bad\x1b[2Jnews"), path="/b/a\n\x1b]0;x\x07", operation="write", aftermath="Left: /b/\x1b."
     )
     assert notice.message.isprintable()
     assert notice.path == "/b/a\n\x1b]0;x\x07"
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM])
+def test_source_is_to_be_read_and_a_destination_to_be_written(number: int) -> None:
+    of_source = failure_notice(OSError(number, "no"), path="/a", operation="open").message
+    of_destination = failure_notice(OSError(number, "no"), path="/b", operation="create", destination="/b").message
+    assert "heck who may read it." in of_source
+    assert "heck who may write there." in of_destination
+
+
+@pytest.mark.parametrize(
+    ("path", "is_guarded"),
+    [
+        ("/Volumes/A001/clip.mov", True),
+        ("~/Desktop/A001", True),
+        ("~/Documents", True),
+        ("/Volumes", True),
+        ("/Volumes/../etc", False),
+        ("~/Movies/x", False),
+    ],
+)
+def test_macos_may_keep_a_volume_from_an_app(monkeypatch: pytest.MonkeyPatch, path: str, is_guarded: bool) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setenv("HOME", "/Users/me")
+    path = os.path.expanduser(path)
+    refused = OSError(errno.EPERM, "Operation not permitted")
+    notice = failure_notice(refused, path=path, operation="create", destination=path)
+    for text in (notice.message, source_advice("EPERM", path)):
+        assert ("Privacy & Security, Full Disk Access" in text) == is_guarded
+    assert "Full Disk Access" not in failure_notice(OSError(errno.EACCES, "x"), path=path, operation="open").message
+
+
+def test_only_macos_does_that() -> None:
+    if sys.platform != "darwin":
+        assert "Full Disk Access" not in source_advice("EPERM", "/Volumes/A001")
+
+
+@pytest.mark.parametrize(
+    ("word", "words"),
+    [("--verfy", "; did you mean --verify?"), ("--frobnicate", ""), ("cilp.mov", "; did you mean clip.mov?"), ("", "")],
+)
+def test_what_is_nearly_right_is_asked_about(word: str, words: str) -> None:
+    assert similar_to(word, ["--verify", "--quiet", "clip.mov", "clip\n.mov"]) == words
+
+
+def test_name_that_is_asked_about_is_safe() -> None:
+    assert similar_to("clip.mov", ["clip\x1b.mov"]) == "; did you mean clip\\x1b.mov?"
+
+
+@pytest.mark.parametrize(
+    ("message", "text"),
+    [
+        ("no such option", "no such option; nothing was written"),
+        ("did you mean b?", "did you mean b? Nothing was written"),
+        ("Check who may read it.", "Check who may read it. Nothing was written"),
+        ("inside the source .", "inside the source .; nothing was written"),
+        ("Nothing was written there. Go on.", "Nothing was written there. Go on."),
+    ],
+)
+def test_refusal_says_once_that_nothing_was_written(message: str, text: str) -> None:
+    assert refusal_text(message, "nothing was written") == text

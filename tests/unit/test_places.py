@@ -89,6 +89,7 @@ def test_descriptors_are_asked_for_in_time(yard: _Yard) -> None:
     assert asked == [3 * 10 + 20]
 
 
+@pytest.mark.fault(18)
 def test_too_few_descriptors_are_a_refusal(yard: _Yard) -> None:
     rule = yard.system.rule("raise_descriptor_limit", lambda real, needed: 49)
     with pytest.raises(RefusedError, match="need 50 open files, 49 are allowed") as caught:
@@ -97,6 +98,7 @@ def test_too_few_descriptors_are_a_refusal(yard: _Yard) -> None:
     assert (caught.value.exit_code, caught.value.errno) == (2, "EMFILE")
 
 
+@pytest.mark.fault(17, 62)
 @pytest.mark.parametrize("error", [RuntimeError("can't start new thread"), MemoryError(), OSError(), ValueError()])
 def test_system_without_threads_is_a_refusal(error: Exception, yard: _Yard, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(thread: threading.Thread) -> None:
@@ -151,6 +153,7 @@ def test_place_that_failed_takes_no_further_step(yard: _Yard) -> None:
     assert yard.places.alive == [yard.all[0], yard.all[2]]
 
 
+@pytest.mark.fault(29)
 def test_bug_in_a_step_fails_its_place_and_is_called_one(yard: _Yard) -> None:
     yard.hire()
 
@@ -176,6 +179,7 @@ def test_refusal_in_a_step_is_the_whole_run_s(error: Exception, yard: _Yard) -> 
         yard.places.for_each(step)
 
 
+@pytest.mark.fault(28)
 @pytest.mark.leaks
 def test_step_that_hangs_is_given_up_and_the_others_are_taken(yard: _Yard) -> None:
     yard.hire()
@@ -230,6 +234,7 @@ def test_no_place_left_is_a_refusal_that_names_every_reason(yard: _Yard) -> None
     assert (caught.value.exit_code, caught.value.path, caught.value.errno) == (2, "path of first", "EACCES")
 
 
+@pytest.mark.fault(28)
 def test_place_that_hangs_is_a_failure_and_no_refusal(yard: _Yard) -> None:
     for place in yard.all:
         _fail(place, "failed", was_given_up=place.number == 1)
@@ -286,6 +291,19 @@ def test_failure_of_what_is_done_is_not_hidden_by_one_of_the_probe(yard: _Yard) 
     assert rule.fired == 1
 
 
+def test_failing_step_is_named_and_not_the_probe_that_is_taken_back_after_it(yard: _Yard) -> None:
+    yard.places.hire(yard.system, 10, 20)
+
+    def step(place: Place) -> None:
+        yard.enter(place)
+        with place.probe_removed_after(), place.watch("create"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    yard.places.for_each(step)
+    assert [place.failure.operation for place in yard.all if place.failure is not None] == ["create"] * 3
+
+
+@pytest.mark.fault(21)
 @pytest.mark.parametrize("call", ["replace_name", "remove_name"])
 def test_folder_that_does_not_let_the_probe_be_taken_back_is_of_no_use(call: str, yard: _Yard, tmp_path: Path) -> None:
     place = yard.all[0]
@@ -315,6 +333,7 @@ def test_probe_is_watched_while_it_is_taken_back(yard: _Yard) -> None:
 # -- words ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault(78)
 def test_refusals_name_both_sides_and_hold_no_control_characters() -> None:
     refusal = same_destination("/a\x1b[31m", "/b")
     assert (refusal.path, refusal.operation, refusal.exit_code) == ("/b", "same-destination", 2)

@@ -66,18 +66,21 @@ def test_size_of_a_stream_is_not_known_yet_and_refuses_nothing() -> None:
     assert _plan(size=None, expect_size=6).event.bytes is None
 
 
+@pytest.mark.fault(63)
 def test_destination_that_is_the_source_is_refused() -> None:
     error = _refusal(_destination(existing=Identity(1, 100)))
     assert error.operation == "same-file"
     assert error.path == "/a0/clip.mov"
 
 
+@pytest.mark.fault(64)
 def test_same_name_in_the_sources_folder_is_the_source_whatever_the_inode_says() -> None:
     assert _refusal(_destination(anchor=_SOURCE_FOLDER)).operation == "same-file"
     assert _plan(_destination(anchor=_SOURCE_FOLDER, name="other.mov"))
     assert _plan(_destination(anchor=_SOURCE_FOLDER, missing=("sub",)))
 
 
+@pytest.mark.fault(66)
 def test_one_destination_twice_is_refused() -> None:
     one, other = _destination(0), _destination(1, anchor=Identity(10, 2))
     error = _refusal(one, other)
@@ -93,12 +96,14 @@ def test_missing_folders_tell_destinations_apart() -> None:
     assert error.operation == "same-destination"
 
 
+@pytest.mark.fault(67)
 def test_names_that_some_file_systems_take_for_one_may_collide() -> None:
     assert may_collide(_destination(0, name="Clip.MOV"), _destination(1, name="clip.mov"))
     assert may_collide(_destination(0, name="e\u0301.mov"), _destination(1, name="\u00e9.mov"))
     assert not may_collide(_destination(0, name="a.mov"), _destination(1, name="b.mov"))
 
 
+@pytest.mark.fault(23)
 def test_volume_of_its_own_can_be_required() -> None:
     error = _refusal(_destination(0), _destination(1, is_own_volume=False), require_mount=True)
     assert error.operation == "require-mount"
@@ -128,6 +133,7 @@ def test_volume_that_does_not_say_its_space_is_taken_at_its_word() -> None:
     assert _plan(_destination(free=None)).event.free_bytes == (("/a0/", None),)
 
 
+@pytest.mark.fault(5)
 @pytest.mark.parametrize("filesystem", ["vfat", "msdos", "msdosfs", "fat32"])
 def test_file_of_four_gib_is_refused_on_fat(filesystem: str) -> None:
     on_fat = _destination(mount=Mount(filesystem, "/a0"))
@@ -293,6 +299,7 @@ def test_targets_say_what_each_destination_can_and_must_do() -> None:
     assert [target.number for target in plan.targets] == [0, 3]
 
 
+@pytest.mark.fault(78)
 def test_refusal_shows_a_hostile_name_safely() -> None:
     error = _refusal(_destination(label="/a\x1b[2J/", free=0), _destination(1))
     assert str(error).isprintable()

@@ -16,10 +16,10 @@ from tests.support.faulty_system import FaultySystem
 
 _WRITING = {
     "close",
-    "make_folder",
+    "make_subfolder",
     "open_name",
-    "remove_folder",
     "remove_name",
+    "remove_subfolder",
     "rename_to_free_name",
     "replace_name",
     "write",

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pfndispatchcopy.printable import printable
 
 
+@pytest.mark.fault(78, 86)
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
@@ -33,6 +34,7 @@ def test_unsafe_characters_are_written_as_escapes(text: str, shown: str) -> None
     assert printable(text) == shown
 
 
+@pytest.mark.fault(78, 86)
 def test_byte_that_is_no_utf8_is_shown_as_this_byte() -> None:
     assert printable(os.fsdecode(b"caf\xe9.mov")) == r"caf\xe9.mov"
 
@@ -42,6 +44,7 @@ def test_anything_with_a_text_can_be_shown() -> None:
     assert printable(12) == "12"
 
 
+@pytest.mark.fault(78, 86)
 @given(st.text(st.characters()) | st.binary(max_size=40).map(lambda data: data.decode("utf-8", "surrogateescape")))
 def test_result_is_one_safe_line(text: str) -> None:
     shown = printable(text)

@@ -5,6 +5,8 @@ import os
 import threading
 from pathlib import Path
 
+import pytest
+
 from pfndispatchcopy import Conflict, CopyOptions, ReadBack, State
 from pfndispatchcopy.events import ErrorEvent, Event
 from pfndispatchcopy.fileio.system import Mount
@@ -21,6 +23,7 @@ def test_copy_is_complete_and_verified_everywhere(tmp_path: Path) -> None:
     assert (tmp_path / "a/clip.mov").read_bytes() == data == (tmp_path / "b/c.mov").read_bytes()
 
 
+@pytest.mark.fault(6)
 def test_failing_write_fails_that_destination_only(tmp_path: Path, faulty: FaultySystem) -> None:
     data = make_file(tmp_path / "clip.mov", 3_000_000)
     rule = faulty.fail("write", errno.EIO, where="/b/", nth=2)  # the first one names the owner of the lock
@@ -32,6 +35,7 @@ def test_failing_write_fails_that_destination_only(tmp_path: Path, faulty: Fault
     assert result.exit_code == 3
 
 
+@pytest.mark.fault(28)
 def test_only_destination_that_hangs_from_the_start_is_a_failure_and_no_refusal(
     tmp_path: Path, faulty: FaultySystem
 ) -> None:

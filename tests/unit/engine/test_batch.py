@@ -125,6 +125,7 @@ def test_every_file_is_read_from_the_source_once(trial: TreeTrial) -> None:
     assert [trial.reads_of(name) for name in _NAMES] == [1, 1, 1]
 
 
+@pytest.mark.fault(71)
 def test_copies_keep_mode_and_times_but_not_the_bits_that_give_rights(trial: TreeTrial) -> None:
     (trial.card / "clip.mov").chmod(0o4751)
     trial.require_good(trial.run(), 0, 1, 2)
@@ -160,6 +161,7 @@ def _require_second_run_to_complete(trial: TreeTrial, fault: AnyCall) -> None:
         trial.require_good(again, number, names=aside if number == 1 else ())
 
 
+@pytest.mark.fault(1, 3, 6, 7, 8, 9, 10, 46)
 @pytest.mark.parametrize("part", range(4))
 @pytest.mark.parametrize("error", [errno.EIO, errno.ENOSPC], ids=lambda number: errno.errorcode[number])
 def test_every_call_on_a_destination_may_fail_in_turn(error: int, part: int) -> None:
@@ -182,6 +184,7 @@ def test_every_call_on_a_destination_may_fail_in_turn(error: int, part: int) -> 
     sweep(check, rule, part)
 
 
+@pytest.mark.fault(30, 31)
 @pytest.mark.parametrize("part", range(4))
 @pytest.mark.parametrize("error", [errno.EIO, errno.ENODEV], ids=lambda number: errno.errorcode[number])
 def test_every_call_on_the_source_may_fail_in_turn(error: int, part: int) -> None:
@@ -204,6 +207,7 @@ def test_every_call_on_the_source_may_fail_in_turn(error: int, part: int) -> Non
     sweep(check, lambda trial, nth: trial.fail_any(error, None, nth), part)
 
 
+@pytest.mark.fault(24)
 @pytest.mark.parametrize("part", range(4))
 def test_destination_may_go_for_good_at_any_call(part: int) -> None:
     """As when a cable is pulled: that call fails, and every one after it."""
@@ -220,6 +224,7 @@ def test_destination_may_go_for_good_at_any_call(part: int) -> None:
     sweep(check, lambda trial, nth: trial.fail_any(errno.ENODEV, 1, nth, after="open_folder", for_ever=True), part)
 
 
+@pytest.mark.fault(10)
 def test_folder_that_gets_new_folders_is_durable_as_well(trial: TreeTrial) -> None:
     """The folder CARD is new in d1: when d1 cannot be flushed, nothing in CARD is known to stay."""
     rule = trial.fail("flush_folder", errno.EIO, 1, nth=2, name="d1")  # the first one is for the record
@@ -234,6 +239,7 @@ def test_folder_that_gets_new_folders_is_durable_as_well(trial: TreeTrial) -> No
 # -- writing ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault(12)
 @pytest.mark.parametrize("taken", [1, 40, 99])
 def test_short_writes_are_finished(taken: int, trial: TreeTrial) -> None:
     rule = trial.rule("write", lambda real, fd, data: os.write(fd, data[:taken]), 1, times=None, name="small.txt")
@@ -241,12 +247,14 @@ def test_short_writes_are_finished(taken: int, trial: TreeTrial) -> None:
     assert rule.fired == -(-100 // taken)
 
 
+@pytest.mark.fault(12)
 def test_short_writes_of_a_larger_file_are_finished(trial: TreeTrial) -> None:
     rule = trial.rule("write", lambda real, fd, data: os.write(fd, data[:9999]), 1, times=None, name="clip.mov")
     trial.require_good(trial.run(), 0, 1, 2)
     assert rule.fired == 101
 
 
+@pytest.mark.fault(13)
 @pytest.mark.parametrize("nth", [1, 2])
 def test_write_that_takes_nothing_for_ever_is_a_failure(nth: int, trial: TreeTrial) -> None:
     trial.rule("write", lambda real, fd, data: os.write(fd, data[:10]), 1, times=nth - 1, name="small.txt")
@@ -257,6 +265,7 @@ def test_write_that_takes_nothing_for_ever_is_a_failure(nth: int, trial: TreeTri
     _require_failed_alone(trial, result, "sub/small.txt")
 
 
+@pytest.mark.fault(12, 13)
 def test_writes_that_take_nothing_now_and_then_are_no_failure(trial: TreeTrial) -> None:
     calls = iter(range(1000))
 
@@ -289,6 +298,7 @@ def _forget_record(trial: TreeTrial, *numbers: int) -> None:
         (trial.root / f"d{number}" / journal_name(CARD)).unlink(missing_ok=True)
 
 
+@pytest.mark.fault(5, 6, 16, 77)
 @pytest.mark.parametrize("name", ["clip.mov", "empty.txt", "sub/small.txt"])
 @pytest.mark.parametrize(
     "number",
@@ -307,6 +317,7 @@ def test_failed_write_costs_one_file_on_one_destination(number: int, name: str, 
     _require_failed_alone(trial, result, name)
 
 
+@pytest.mark.fault(1, 2, 4, 19)
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS], ids=lambda n: errno.errorcode[n])
 @pytest.mark.parametrize("call", ["open_name", "write"])
 def test_full_destination_is_not_asked_again_and_the_others_go_on(call: str, number: int, trial: TreeTrial) -> None:
@@ -323,6 +334,7 @@ def test_full_destination_is_not_asked_again_and_the_others_go_on(call: str, num
     assert result.exit_code == 3
 
 
+@pytest.mark.fault(1)
 def test_files_before_the_destination_was_full_are_kept_and_verified(trial: TreeTrial) -> None:
     rule = trial.fail("write", errno.ENOSPC, 1, nth=2, times=None)
     result = trial.run()
@@ -359,6 +371,7 @@ def test_nine_failures_in_a_row_do_not(tmp_path: Path) -> None:
     _forget_record(trial, 1)
 
 
+@pytest.mark.fault(77)
 def test_failures_with_successes_in_between_are_none_in_a_row(tmp_path: Path) -> None:
     """As on a file system that does not take some of the names: a destination is not given up for that."""
     trial = _many(tmp_path, 30)
@@ -388,6 +401,7 @@ def test_folder_that_cannot_be_made_fails_its_files_alone(part: str, trial: Tree
     _forget_record(trial)
 
 
+@pytest.mark.fault(80)
 def test_planted_link_in_the_place_of_a_folder_is_not_followed(trial: TreeTrial) -> None:
     outside = trial.root / "outside"
     outside.mkdir()
@@ -402,6 +416,7 @@ def test_planted_link_in_the_place_of_a_folder_is_not_followed(trial: TreeTrial)
     _forget_record(trial)
 
 
+@pytest.mark.fault(80)
 def test_link_that_is_put_in_the_place_of_a_folder_during_the_run_is_not_followed(trial: TreeTrial) -> None:
     outside = trial.root / "outside"
     outside.mkdir()
@@ -438,6 +453,7 @@ def test_same_warning_on_many_files_is_told_once_and_counted(trial: TreeTrial) -
     assert "more files" in mine[1].message
 
 
+@pytest.mark.fault(14)
 def test_write_that_lies_is_found_out_by_the_size(trial: TreeTrial) -> None:
     rule = trial.rule("write", lambda real, fd, data: len(data), 1, name="clip.mov")
     result = trial.run()
@@ -449,6 +465,7 @@ def test_write_that_lies_is_found_out_by_the_size(trial: TreeTrial) -> None:
 # -- making it durable ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault(3, 4, 7)
 @pytest.mark.parametrize("name", ["clip.mov", "empty.txt", "sub/small.txt"])
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EDQUOT], ids=lambda n: errno.errorcode[n])
 def test_failed_flush_is_final_and_never_asked_again(number: int, name: str, trial: TreeTrial) -> None:
@@ -463,6 +480,7 @@ def test_failed_flush_is_final_and_never_asked_again(number: int, name: str, tri
     assert len(trial.calls_of(1, "rename_to_free_name")) == 2
 
 
+@pytest.mark.fault(7)
 def test_file_whose_flush_failed_is_not_read_back(trial: TreeTrial) -> None:
     rule = trial.fail("flush", errno.EIO, 1, name="clip.mov")
     trial.run()
@@ -479,6 +497,7 @@ def _is_of(temporary: str, name: str) -> bool:
     return is_temporary_of(temporary, name)
 
 
+@pytest.mark.fault(8)
 def test_late_error_of_the_close_is_a_failure(trial: TreeTrial) -> None:
     rule = trial.fail("close", errno.EIO, 1, name="clip.mov")
     result = trial.run()
@@ -488,6 +507,7 @@ def test_late_error_of_the_close_is_a_failure(trial: TreeTrial) -> None:
     _require_failed_alone(trial, result, "clip.mov")
 
 
+@pytest.mark.fault(9)
 @pytest.mark.parametrize("number", [errno.EIO, errno.EPERM], ids=lambda n: errno.errorcode[n])
 def test_failed_rename_leaves_nothing(number: int, trial: TreeTrial) -> None:
     rule = trial.fail("rename_to_free_name", number, 1, name="clip.mov")
@@ -498,6 +518,7 @@ def test_failed_rename_leaves_nothing(number: int, trial: TreeTrial) -> None:
     _require_failed_alone(trial, result, "clip.mov")
 
 
+@pytest.mark.fault(10)
 @pytest.mark.parametrize(("name", "good"), [(CARD, 0), ("sub", 2)])
 def test_failed_flush_of_a_folder_leaves_its_files_but_does_not_call_them_durable(
     name: str, good: int, trial: TreeTrial
@@ -516,6 +537,7 @@ def test_failed_flush_of_a_folder_leaves_its_files_but_does_not_call_them_durabl
     trial.require_good(again, 0, 1, 2)
 
 
+@pytest.mark.fault(11)
 def test_file_system_that_cannot_flush_folders_is_a_warning(trial: TreeTrial) -> None:
     rule = trial.rule("flush_folder", lambda real, *arguments: False, 1, times=None)
     result = trial.run()
@@ -525,6 +547,7 @@ def test_file_system_that_cannot_flush_folders_is_a_warning(trial: TreeTrial) ->
     assert {(notice.operation, notice.destination) for notice in notices} == {("flush the folder", trial.label(1))}
 
 
+@pytest.mark.fault(6, 19)
 def test_partial_that_cannot_be_removed_is_named(trial: TreeTrial) -> None:
     writing = trial.fail("write", errno.EIO, 1, name="clip.mov")
     removing = trial.fail("remove_name", errno.EROFS, 1, name="clip.mov")
@@ -536,6 +559,7 @@ def test_partial_that_cannot_be_removed_is_named(trial: TreeTrial) -> None:
     _forget_record(trial, 1)
 
 
+@pytest.mark.fault(6, 19)
 def test_next_run_removes_what_could_not_be_removed(trial: TreeTrial) -> None:
     trial.fail("write", errno.EIO, 1, name="clip.mov")
     removing = trial.fail("remove_name", errno.EROFS, 1, name="clip.mov")
@@ -556,6 +580,7 @@ def test_unforced_destination_is_not_flushed_and_not_called_verified(trial: Tree
     assert result.exit_code == 0
 
 
+@pytest.mark.fault(40)
 def test_difference_on_an_unforced_destination_is_still_a_mismatch(trial: TreeTrial) -> None:
     rule = trial.rule("read", flip, 1, name="clip.mov")
     result = trial.run(no_flush={trial.label(1)})
@@ -593,6 +618,7 @@ def _region(size: int, *, zeros: bool) -> Callable[..., int]:
 _SPOILING = {"bit": flip, "sector": _region(512, zeros=False), "64 KiB of zeros": _region(65536, zeros=True)}
 
 
+@pytest.mark.fault(40, 41, 44)
 @pytest.mark.parametrize("way", [ReadBack.EVICTED, ReadBack.DIRECT, ReadBack.CACHED])
 @pytest.mark.parametrize("what", _SPOILING)
 def test_difference_behind_the_cache_is_found_and_the_bad_copy_set_aside(
@@ -621,6 +647,7 @@ def _open_again(real: Callable[[], int], folder: FolderHandle, name: str) -> int
     return os.open(name, os.O_RDONLY, dir_fd=folder.fd)
 
 
+@pytest.mark.fault(43)
 def test_flip_between_the_reading_and_the_medium_is_a_mismatch(trial: TreeTrial) -> None:
     """The bytes change in memory after their digest was taken, on the way to one destination."""
 
@@ -638,6 +665,7 @@ def test_flip_between_the_reading_and_the_medium_is_a_mismatch(trial: TreeTrial)
     _forget_record(trial, 1)
 
 
+@pytest.mark.fault(14, 41)
 def test_write_that_leaves_a_hole_is_found_out_by_the_reading_back(trial: TreeTrial) -> None:
     def skip(real: Callable[[], int], fd: int, data: memoryview) -> int:
         os.ftruncate(fd, len(data))
@@ -651,6 +679,7 @@ def test_write_that_leaves_a_hole_is_found_out_by_the_reading_back(trial: TreeTr
     _forget_record(trial, 1)
 
 
+@pytest.mark.fault(46)
 @pytest.mark.parametrize("way", [ReadBack.EVICTED, ReadBack.DIRECT])
 def test_copy_that_cannot_be_read_back_is_a_mismatch(way: ReadBack, trial: TreeTrial) -> None:
     if way is ReadBack.DIRECT:
@@ -670,6 +699,7 @@ def _corrupt(name: str) -> list[str]:
     return [f"{each}.corrupt" if each == name else each for each in _NAMES]
 
 
+@pytest.mark.fault(40)
 def test_second_run_replaces_what_was_set_aside_by_a_good_copy(trial: TreeTrial) -> None:
     rule = trial.rule("read", flip, 1, name="clip.mov")
     trial.run()
@@ -680,6 +710,7 @@ def test_second_run_replaces_what_was_set_aside_by_a_good_copy(trial: TreeTrial)
     trial.require_good(again, 1, names=(f"{CARD}/clip.mov.corrupt",))
 
 
+@pytest.mark.fault(40)
 def test_bad_copy_whose_name_is_taken_is_removed(trial: TreeTrial) -> None:
     trial.occupy(1, "clip.mov.corrupt", b"an older one")
     rule = trial.rule("read", flip, 1, name="clip.mov")
@@ -692,6 +723,7 @@ def test_bad_copy_whose_name_is_taken_is_removed(trial: TreeTrial) -> None:
     _forget_record(trial, 1)
 
 
+@pytest.mark.fault(40)
 def test_bad_copy_that_can_be_neither_set_aside_nor_removed_is_named(trial: TreeTrial) -> None:
     rules = [
         trial.rule("read", flip, 1, name="clip.mov"),
@@ -715,6 +747,7 @@ def test_dropped_cache_is_checked_before_the_reading_back_counts(trial: TreeTria
         assert "open_direct" not in calls
 
 
+@pytest.mark.fault(44)
 @pytest.mark.parametrize("answer", [True, None])
 def test_cache_that_cannot_be_dropped_is_read_around(answer: bool | None, trial: TreeTrial) -> None:
     cached = trial.rule("is_cached", lambda real, *arguments: answer, 1, times=None)
@@ -738,6 +771,7 @@ def _require_not_proven(trial: TreeTrial, result: TreeResult) -> None:
     _forget_record(trial)
 
 
+@pytest.mark.fault(44, 45)
 @pytest.mark.parametrize("answer", [True, None])
 def test_comparison_in_the_cache_is_never_called_verified(answer: bool | None, trial: TreeTrial) -> None:
     cached = trial.rule("is_cached", lambda real, *arguments: answer, 1, times=None)
@@ -747,6 +781,7 @@ def test_comparison_in_the_cache_is_never_called_verified(answer: bool | None, t
     _require_not_proven(trial, result)
 
 
+@pytest.mark.fault(45)
 def test_direct_read_that_is_refused_after_it_was_promised_is_no_proof(trial: TreeTrial) -> None:
     trial.rule("is_cached", lambda real, *arguments: True, 1, times=None)
     direct = trial.rule("open_direct", _open_again, 1, times=None)
@@ -771,6 +806,7 @@ def _refusing_every_other() -> Callable[..., int]:
     return read
 
 
+@pytest.mark.fault(47)
 def test_another_file_in_the_place_of_the_temporary_one_is_never_read_for_it(trial: TreeTrial) -> None:
     def swap(real: Callable[[], int], folder: FolderHandle, name: str) -> int:
         os.rename(name, "aside", src_dir_fd=folder.fd, dst_dir_fd=folder.fd)
@@ -787,6 +823,7 @@ def test_another_file_in_the_place_of_the_temporary_one_is_never_read_for_it(tri
     _forget_record(trial)
 
 
+@pytest.mark.fault(47)
 def test_partial_that_was_swapped_never_gets_the_final_name(trial: TreeTrial) -> None:
     """As PartialFile.commit promises it for larger files."""
 
@@ -847,6 +884,7 @@ _CHANGES = {
 }
 
 
+@pytest.mark.fault(32, 33, 34, 35)
 @pytest.mark.parametrize("strategy", [Strategy.BATCH, Strategy.SINGLE, Strategy.PARALLEL])
 @pytest.mark.parametrize("what", _CHANGES)
 def test_source_that_changes_while_it_is_read_fails_everywhere_and_alone(
@@ -876,6 +914,7 @@ def test_source_that_changes_while_it_is_read_fails_everywhere_and_alone(
     _forget_record(trial, 0, 1, 2)
 
 
+@pytest.mark.fault(36)
 @pytest.mark.parametrize("strategy", [Strategy.BATCH, Strategy.SINGLE, Strategy.PARALLEL])
 def test_source_that_vanishes_before_it_is_opened_fails_everywhere_and_alone(
     strategy: Strategy, trial: TreeTrial
@@ -896,6 +935,7 @@ def test_source_that_vanishes_before_it_is_opened_fails_everywhere_and_alone(
     _forget_record(trial, 0, 1, 2)
 
 
+@pytest.mark.fault(35, 69)
 @pytest.mark.parametrize("strategy", [Strategy.BATCH, Strategy.SINGLE, Strategy.PARALLEL])
 @pytest.mark.parametrize("what", ["FIFO", "link", "folder"])
 def test_source_that_is_no_file_any_more_is_neither_waited_for_nor_followed(
@@ -947,6 +987,7 @@ def test_source_that_was_changed_since_it_was_listed_is_copied_as_it_is(trial: T
     trial.require_good(result, 0, 1, 2)
 
 
+@pytest.mark.fault(30)
 @pytest.mark.parametrize("call", ["open_source_name", "read"])
 def test_file_that_cannot_be_read_fails_everywhere_and_alone(call: str, trial: TreeTrial) -> None:
     rule = trial.fail(call, errno.EIO, name="clip.mov")
@@ -964,6 +1005,7 @@ def test_file_that_cannot_be_read_fails_everywhere_and_alone(call: str, trial: T
     assert trial.reads_of("empty.txt") == trial.reads_of("sub/small.txt") == 0
 
 
+@pytest.mark.fault(31)
 @pytest.mark.parametrize("number", [errno.ENODEV, errno.ENXIO], ids=lambda number: errno.errorcode[number])
 def test_card_that_is_pulled_ends_the_run_and_what_is_done_stays_good(number: int, trial: TreeTrial) -> None:
     rule = trial.fail("open_source_name", number, nth=2, times=None)
@@ -979,6 +1021,7 @@ def test_card_that_is_pulled_ends_the_run_and_what_is_done_stays_good(number: in
     trial.require_good(again, 0, 1, 2)
 
 
+@pytest.mark.fault(72)
 def test_hole_in_the_source_is_copied_as_zeros(trial: TreeTrial) -> None:
     with (trial.card / "sparse").open("wb") as file:
         file.truncate(2_000_000)
@@ -992,6 +1035,7 @@ _STRATEGIES = [Strategy.BATCH, Strategy.SINGLE, Strategy.PARALLEL]
 _OTHER = b"another take"
 
 
+@pytest.mark.fault(68)
 @pytest.mark.parametrize("strategy", _STRATEGIES)
 def test_identical_files_are_not_written_and_the_rest_is_copied(strategy: Strategy, trial: TreeTrial) -> None:
     there = trial.occupy(1, "clip.mov", trial.files["clip.mov"])
@@ -1004,6 +1048,7 @@ def test_identical_files_are_not_written_and_the_rest_is_copied(strategy: Strate
     assert trial.reads_of("clip.mov") == 1
 
 
+@pytest.mark.fault(6, 9)
 @pytest.mark.parametrize("is_forced", [False, True])
 @pytest.mark.parametrize("verify", list(Verify))
 @pytest.mark.parametrize("call", ["write", "rename_to_free_name"])
@@ -1021,6 +1066,7 @@ def test_file_that_fails_does_not_take_one_that_is_there_already_along(
     _forget_record(trial)
 
 
+@pytest.mark.fault(68)
 @pytest.mark.parametrize("strategy", _STRATEGIES)
 @pytest.mark.parametrize("is_same_size", [False, True])
 def test_conflict_is_a_failure_of_that_destination_and_leaves_what_is_there(
@@ -1040,6 +1086,7 @@ def test_conflict_is_a_failure_of_that_destination_and_leaves_what_is_there(
     _forget_record(trial, 1)
 
 
+@pytest.mark.fault(68)
 @pytest.mark.parametrize("strategy", _STRATEGIES)
 @pytest.mark.parametrize("is_same_size", [False, True])
 def test_skip_leaves_the_old_file_and_counts_as_done(is_same_size: bool, strategy: Strategy, trial: TreeTrial) -> None:
@@ -1053,6 +1100,7 @@ def test_skip_leaves_the_old_file_and_counts_as_done(is_same_size: bool, strateg
     assert result.destinations[1].state is State.VERIFIED
 
 
+@pytest.mark.fault(68)
 @pytest.mark.parametrize("strategy", _STRATEGIES)
 @pytest.mark.parametrize("is_same_size", [False, True])
 def test_overwrite_replaces_the_old_file_at_once(is_same_size: bool, strategy: Strategy, trial: TreeTrial) -> None:
@@ -1072,6 +1120,7 @@ def test_overwrite_replaces_the_old_file_at_once(is_same_size: bool, strategy: S
     trial.require_good(result, 0, 1, 2)
 
 
+@pytest.mark.fault(68)
 @pytest.mark.parametrize("strategy", _STRATEGIES)
 @pytest.mark.parametrize("is_same_size", [False, True])
 def test_rename_keeps_both_and_recognises_its_own_copy_when_it_is_run_again(
@@ -1092,6 +1141,7 @@ def test_rename_keeps_both_and_recognises_its_own_copy_when_it_is_run_again(
     assert trial.names(1) == sorted(f"{CARD}/{name}" for name in (*_NAMES, "clip 2.mov"))
 
 
+@pytest.mark.fault(68)
 @pytest.mark.parametrize("strategy", _STRATEGIES)
 @pytest.mark.parametrize("rule", [Conflict.ERROR, Conflict.OVERWRITE])
 def test_folder_that_has_the_name_is_left_as_it_is(rule: Conflict, strategy: Strategy, trial: TreeTrial) -> None:
@@ -1103,6 +1153,7 @@ def test_folder_that_has_the_name_is_left_as_it_is(rule: Conflict, strategy: Str
     _forget_record(trial)
 
 
+@pytest.mark.fault(68)
 @pytest.mark.parametrize("strategy", _STRATEGIES)
 @pytest.mark.parametrize("rule", list(Conflict))
 def test_planted_link_is_never_written_through(rule: Conflict, strategy: Strategy, trial: TreeTrial) -> None:
@@ -1117,6 +1168,7 @@ def test_planted_link_is_never_written_through(rule: Conflict, strategy: Strateg
     _forget_record(trial)
 
 
+@pytest.mark.fault(68)
 @pytest.mark.parametrize("strategy", _STRATEGIES)
 @pytest.mark.parametrize("rule", list(Conflict))
 def test_planted_fifo_is_not_waited_for(rule: Conflict, strategy: Strategy, trial: TreeTrial) -> None:
@@ -1129,6 +1181,7 @@ def test_planted_fifo_is_not_waited_for(rule: Conflict, strategy: Strategy, tria
     _forget_record(trial)
 
 
+@pytest.mark.fault(6, 7, 8, 9, 10, 68)
 @pytest.mark.parametrize("rule", [Conflict.ERROR, Conflict.OVERWRITE])
 @pytest.mark.parametrize("part", range(2))
 def test_nothing_that_was_there_is_lost_whatever_fails(part: int, rule: Conflict) -> None:
@@ -1183,6 +1236,7 @@ def test_cancel_and_bug_while_what_is_there_is_compared_leave_it_there(call: str
     _forget_record(trial)
 
 
+@pytest.mark.fault(27, 28)
 @pytest.mark.leaks
 @pytest.mark.parametrize("call", ["open_name", "flush", "read"])
 def test_destination_that_hangs_while_what_is_there_is_compared_is_given_up_and_keeps_it(
@@ -1202,6 +1256,7 @@ def test_destination_that_hangs_while_what_is_there_is_compared_is_given_up_and_
             assert trial.copy(number, name).read_bytes() == trial.files[name]
 
 
+@pytest.mark.fault(81)
 @pytest.mark.parametrize("strategy", _STRATEGIES)
 def test_hard_link_at_the_final_name_is_replaced_and_never_written_through(
     strategy: Strategy, trial: TreeTrial
@@ -1228,6 +1283,7 @@ def _appear(trial: TreeTrial, data: bytes) -> Rule:
     return trial.rule("flush", appear, 1, name="clip.mov")
 
 
+@pytest.mark.fault(68)
 @pytest.mark.parametrize("strategy", _STRATEGIES)
 @pytest.mark.parametrize("rule", list(Conflict))
 def test_file_that_appears_before_the_rename_is_dealt_with_by_the_conflict_rule(
@@ -1247,6 +1303,7 @@ def test_file_that_appears_before_the_rename_is_dealt_with_by_the_conflict_rule(
     _forget_record(trial)
 
 
+@pytest.mark.fault(68)
 def test_same_file_that_appears_before_the_rename_is_identical(trial: TreeTrial) -> None:
     fault = _appear(trial, trial.files["clip.mov"])
     result = trial.run()
@@ -1282,6 +1339,7 @@ def test_files_that_are_neither_forced_nor_read_back_are_copied_and_called_no_mo
     trial.require_no_partials()
 
 
+@pytest.mark.fault(68)
 @pytest.mark.parametrize("rule", list(Conflict))
 def test_file_that_appears_before_the_rename_is_never_replaced_by_one_that_was_not_waited_for(
     rule: Conflict, trial: TreeTrial
@@ -1302,6 +1360,7 @@ def test_file_that_appears_before_the_rename_is_never_replaced_by_one_that_was_n
     _forget_record(trial)
 
 
+@pytest.mark.fault(6, 9)
 @pytest.mark.parametrize("call", ["open_name", "write", "length", "close", "rename_to_free_name"])
 def test_failing_call_costs_one_file_of_those_that_are_not_waited_for(call: str, trial: TreeTrial) -> None:
     rule = trial.fail(call, errno.EIO, 1, name="empty.txt")
@@ -1332,6 +1391,7 @@ def test_cancel_keeps_those_that_were_not_waited_for_and_says_so(call: str, tria
         trial.require_copied(number)
 
 
+@pytest.mark.fault(22)
 @pytest.mark.parametrize("moment", ["write", "close", "rename_to_free_name"])
 def test_volume_that_is_swapped_fails_where_nothing_is_waited_for_as_well(moment: str, trial: TreeTrial) -> None:
     (trial.root / "d1").mkdir()
@@ -1352,6 +1412,7 @@ def test_volume_that_is_swapped_fails_where_nothing_is_waited_for_as_well(moment
         path.unlink()
 
 
+@pytest.mark.fault(22)
 @pytest.mark.parametrize("moment", ["write", "flush", "rename_to_free_name", "flush_folder"])
 def test_volume_that_is_swapped_in_mid_run_fails_and_nothing_lands_beneath(moment: str, trial: TreeTrial) -> None:
     """As after ``umount -l``: the path leads to another folder, the open one is still there."""
@@ -1372,6 +1433,28 @@ def test_volume_that_is_swapped_in_mid_run_fails_and_nothing_lands_beneath(momen
     for path in partials(trial.root / "unmounted"):
         assert path.name == journal_name(CARD)
         path.unlink()
+
+
+@pytest.mark.fault(22)
+def test_names_on_a_volume_that_is_gone_after_they_were_flushed_are_not_called_verified(trial: TreeTrial) -> None:
+    """XFS says that it has flushed a folder when its disk is gone, and only then that it cannot be looked at."""
+    (trial.root / "d1").mkdir()
+
+    def take_away(real: Callable[[], Any], *arguments: Any) -> Any:
+        (trial.root / "d1").rename(trial.root / "away")
+        (trial.root / "d1").mkdir()
+        return real()
+
+    rule = trial.rule("rename_to_free_name", take_away, 1)
+    result = trial.run()
+    assert rule.fired == 1
+    trial.require_good(result, 0, 2)
+    assert {trial.states(name)[1] for name in _NAMES} == {State.FAILED}
+    assert "whether they are durable is not proven" in _message(result)
+    (trial.root / "d1").rmdir()
+    (trial.root / "away").rename(trial.root / "d1")
+    trial.system.heal()
+    trial.require_good(trial.run(), 0, 1, 2)
 
 
 # -- hangs ----------------------------------------------------------------------------------------------------
@@ -1395,6 +1478,7 @@ _MOMENTS = [
 ]
 
 
+@pytest.mark.fault(27, 28)
 @pytest.mark.leaks
 @pytest.mark.parametrize(("call", "nth"), _MOMENTS)
 def test_destination_that_hangs_is_given_up_and_the_others_never_notice(call: str, nth: int, trial: TreeTrial) -> None:
@@ -1416,6 +1500,7 @@ def test_destination_that_hangs_is_given_up_and_the_others_never_notice(call: st
     trial.require_good(result, 0, 2)
 
 
+@pytest.mark.fault(27, 28)
 @pytest.mark.leaks
 @pytest.mark.parametrize(("call", "nth"), [("open_name", 2), ("write", 2), ("flush", 1), ("read", 1)])
 def test_what_a_hung_loop_held_is_free_again_when_the_hang_is_over(call: str, nth: int, trial: TreeTrial) -> None:
@@ -1431,6 +1516,7 @@ def test_what_a_hung_loop_held_is_free_again_when_the_hang_is_over(call: str, nt
     trial.require_good(again, 0, 1, 2)
 
 
+@pytest.mark.fault(27)
 @pytest.mark.leaks
 @pytest.mark.parametrize("call", ["write", "flush", "rename_to_free_name"])
 def test_two_destinations_may_hang(call: str, trial: TreeTrial) -> None:
@@ -1441,6 +1527,7 @@ def test_two_destinations_may_hang(call: str, trial: TreeTrial) -> None:
     assert [each.state for each in result.destinations] == [State.FAILED, result.destinations[1].state, State.FAILED]
 
 
+@pytest.mark.fault(27)
 @pytest.mark.leaks
 def test_all_destinations_may_hang(trial: TreeTrial) -> None:
     rules = [trial.hang("write", number) for number in range(3)]
@@ -1450,6 +1537,7 @@ def test_all_destinations_may_hang(trial: TreeTrial) -> None:
     assert result.exit_code == 1
 
 
+@pytest.mark.fault(27)
 @pytest.mark.leaks
 def test_other_destination_may_hang_while_it_is_swept(trial: TreeTrial) -> None:
     """One hangs in a write; when its loop is given up, the removal of what that left on another one hangs as well."""
@@ -1488,6 +1576,7 @@ def test_source_that_hangs_is_not_asked_for_the_files_that_are_there_already(tmp
     assert asked == 1
 
 
+@pytest.mark.fault(27, 28)
 @pytest.mark.leaks
 @pytest.mark.parametrize(("call", "nth"), [("write", 2), ("flush", 1), ("read", 1)])
 def test_cancel_does_not_wait_for_a_destination_that_hangs(
@@ -1505,6 +1594,7 @@ def test_cancel_does_not_wait_for_a_destination_that_hangs(
     trial.require_nothing_false()
 
 
+@pytest.mark.fault(26)
 def test_slow_destination_is_no_hung_one(trial: TreeTrial) -> None:
     pause = threading.Event()
 

@@ -28,6 +28,7 @@ def _states(result: CopyResult) -> list[State]:
 # -- failure is data --------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault(1, 7, 9)
 def test_all_destinations_failing_raises_nothing(trial: Trial) -> None:
     rules = [
         trial.fail(call, number, index)
@@ -42,6 +43,7 @@ def test_all_destinations_failing_raises_nothing(trial: Trial) -> None:
     trial.require_nothing(0, 1, 2)
 
 
+@pytest.mark.fault(6)
 def test_every_failure_is_told_once(trial: Trial) -> None:
     rules = [trial.fail("write", errno.EIO, number) for number in (0, 2)]
     result = trial.run()
@@ -53,6 +55,7 @@ def test_every_failure_is_told_once(trial: Trial) -> None:
     trial.require_good(result, 1)
 
 
+@pytest.mark.fault(20)
 @pytest.mark.parametrize("call", ["open_folder", "open_name", "usage"])
 def test_destination_that_fails_before_the_copy_is_data_while_another_is_left(call: str, trial: Trial) -> None:
     trial.folder(1)
@@ -66,6 +69,7 @@ def test_destination_that_fails_before_the_copy_is_data_while_another_is_left(ca
     assert result.exit_code == 3
 
 
+@pytest.mark.fault(20)
 def test_refused_plan_raises_before_anything_is_written(trial: Trial) -> None:
     rule = trial.system.fail("open_folder", errno.EACCES, where="/d", times=None)
     with pytest.raises(RefusedError) as caught:
@@ -89,6 +93,7 @@ def test_wrong_arguments_raise(trial: Trial) -> None:
         offload(str(trial.source), [], CopyOptions())
 
 
+@pytest.mark.fault(17, 62)
 def test_thread_that_cannot_be_started_refuses_the_plan(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
     start, left = threading.Thread.start, 2
 
@@ -107,6 +112,7 @@ def test_thread_that_cannot_be_started_refuses_the_plan(trial: Trial, monkeypatc
     trial.require_nothing(0, 1, 2)
 
 
+@pytest.mark.fault(18)
 def test_too_few_descriptors_refuse_the_plan(trial: Trial) -> None:
     rule = trial.system.rule("raise_descriptor_limit", lambda real, needed: 10)
     with pytest.raises(RefusedError, match="open files"):
@@ -115,6 +121,7 @@ def test_too_few_descriptors_refuse_the_plan(trial: Trial) -> None:
     trial.require_nothing(0, 1, 2)
 
 
+@pytest.mark.fault(7)
 def test_failing_destination_leaves_no_folder_that_was_made_for_it(trial: Trial) -> None:
     rule = trial.system.fail("flush", errno.EIO, where="/new/")
     result = offload(
@@ -242,6 +249,7 @@ def test_same_run_after_a_cancel_completes_the_job(trial: Trial) -> None:
     assert [trial.final(number).read_bytes() for number in range(3)] == [trial.data] * 3
 
 
+@pytest.mark.fault(27)
 @pytest.mark.leaks
 def test_cancel_does_not_wait_for_a_destination_that_hangs(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lanes, "CANCEL_GRACE_S", 0.3)
@@ -271,6 +279,7 @@ _MOMENTS = [
 ]
 
 
+@pytest.mark.fault(27, 28)
 @pytest.mark.leaks
 @pytest.mark.parametrize(("call", "nth"), _MOMENTS)
 def test_destination_that_hangs_is_given_up_and_the_others_never_notice(call: str, nth: int, trial: Trial) -> None:
@@ -291,6 +300,7 @@ def test_destination_that_hangs_is_given_up_and_the_others_never_notice(call: st
         assert not trial.final(1).exists()
 
 
+@pytest.mark.fault(27)
 @pytest.mark.leaks
 def test_removal_that_hangs_as_well_is_not_waited_for_and_what_is_left_is_named(trial: Trial) -> None:
     writing = trial.hang("write", 1, nth=2)
@@ -304,6 +314,26 @@ def test_removal_that_hangs_as_well_is_not_waited_for_and_what_is_left_is_named(
     assert ".partial" in error.message
 
 
+@pytest.mark.fault(27)
+@pytest.mark.leaks
+@pytest.mark.parametrize(
+    ("call", "nth", "left"),
+    [
+        ("open_name", 3, "A temporary file may be left behind; the next run removes it."),
+        ("open_name", 4, "A temporary file may be left behind; the next run removes it."),
+        ("flush_folder", 1, "The complete copy is there under its name, but whether it is durable is not proven."),
+    ],
+)
+def test_what_a_hang_may_leave_is_told(call: str, nth: int, left: str, trial: Trial) -> None:
+    rule = trial.hang(call, 1, nth=nth)
+    result = trial.run_within(8, stall_timeout_s=_STALL_S)
+    assert rule.fired == 1
+    error = result.destinations[1].error
+    assert error is not None
+    assert left in error.message
+
+
+@pytest.mark.fault(27)
 @pytest.mark.leaks
 @pytest.mark.parametrize("call", ["write", "flush"])
 def test_two_destinations_may_hang(call: str, trial: Trial) -> None:
@@ -314,6 +344,7 @@ def test_two_destinations_may_hang(call: str, trial: Trial) -> None:
     assert _states(result) == [State.FAILED, State.VERIFIED, State.FAILED]
 
 
+@pytest.mark.fault(27)
 @pytest.mark.leaks
 def test_two_destinations_on_one_volume_that_hangs_do_not_hold_the_run(trial: Trial) -> None:
     """Whatever is asked of the volume hangs from the first write on, removals included."""
@@ -369,6 +400,7 @@ def test_second_reading_that_hangs_fails_everywhere(trial: Trial) -> None:
     assert not any(trial.final(number).exists() for number in range(3))
 
 
+@pytest.mark.fault(28)
 @pytest.mark.leaks
 @pytest.mark.parametrize("call", ["status", "open_folder", "open_name"])
 def test_destination_that_hangs_before_the_copy_is_given_up(call: str, trial: Trial) -> None:
@@ -389,6 +421,7 @@ _CLEANING_UP = {
 }
 
 
+@pytest.mark.fault(27)
 @pytest.mark.leaks
 @pytest.mark.parametrize("what", _CLEANING_UP)
 def test_destination_that_hangs_in_cleaning_up_after_a_failure_is_given_up(what: str, trial: Trial) -> None:
@@ -401,6 +434,7 @@ def test_destination_that_hangs_in_cleaning_up_after_a_failure_is_given_up(what:
     assert not result.destinations[1].success
 
 
+@pytest.mark.fault(27)
 @pytest.mark.leaks
 @pytest.mark.parametrize(
     ("call", "nth"), [("avoid_cache", 1), ("start_write_back", 1), ("status_of_file", 2), ("close", 3)]
@@ -414,6 +448,7 @@ def test_call_that_looks_harmless_may_hang_as_well(call: str, nth: int, trial: T
     assert not result.destinations[1].success
 
 
+@pytest.mark.fault(27)
 @pytest.mark.leaks
 @pytest.mark.parametrize(("call", "nth"), [("open_name", 3), ("write", 2), ("flush", 1)])
 def test_what_a_hung_destination_held_is_free_again_when_the_hang_is_over(call: str, nth: int, trial: Trial) -> None:
@@ -436,6 +471,7 @@ def test_what_a_hung_source_held_is_free_again_when_the_hang_is_over(trial: Tria
     trial.require_no_partials()
 
 
+@pytest.mark.fault(27)
 @pytest.mark.leaks
 def test_destination_that_hung_can_be_written_again_when_the_hang_is_over(trial: Trial) -> None:
     rule = trial.hang("write", 1, nth=2)
@@ -446,6 +482,7 @@ def test_destination_that_hung_can_be_written_again_when_the_hang_is_over(trial:
     assert _states(result) == [State.IDENTICAL, State.VERIFIED, State.IDENTICAL]
 
 
+@pytest.mark.fault(26)
 def test_slow_destination_is_no_hung_one(trial: Trial) -> None:
     pause = threading.Event()
 

@@ -113,6 +113,7 @@ def test_metadata_that_cannot_be_kept_is_a_warning(trial: Trial) -> None:
     assert [(notice.operation, notice.errno) for notice in notices] == [("preserve", "EPERM")] * 2
 
 
+@pytest.mark.fault(73)
 def test_empty_file_is_copied_and_verified(trial: Trial) -> None:
     trial.source.write_bytes(b"")
     trial.data = b""
@@ -131,6 +132,7 @@ def test_sizes_around_a_chunk_are_copied_whole(size: int, trial: Trial) -> None:
 # -- writing ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault(12)
 @pytest.mark.parametrize("taken", [1, 1000])
 def test_short_writes_are_finished(taken: int, trial: Trial) -> None:
     trial.data = trial.data[:5000]
@@ -140,6 +142,7 @@ def test_short_writes_are_finished(taken: int, trial: Trial) -> None:
     assert rule.fired >= 5000 // taken
 
 
+@pytest.mark.fault(13)
 def test_write_that_takes_nothing_for_ever_is_a_failure(trial: Trial) -> None:
     rule = trial.rule("write", lambda real, fd, data: 0, 1, nth=2, times=None)
     each = _failed(trial.run_within(10), trial)
@@ -148,6 +151,7 @@ def test_write_that_takes_nothing_for_ever_is_a_failure(trial: Trial) -> None:
     trial.require_nothing(1)
 
 
+@pytest.mark.fault(14)
 @pytest.mark.parametrize("nth", [1, 3, 5])
 def test_write_that_lies_is_found_out_by_the_size(nth: int, trial: Trial) -> None:
     rule = trial.rule("write", lambda real, fd, data: len(data), 1, nth=nth)
@@ -157,6 +161,7 @@ def test_write_that_lies_is_found_out_by_the_size(nth: int, trial: Trial) -> Non
     trial.require_nothing(1)
 
 
+@pytest.mark.fault(14, 41)
 def test_write_that_lies_and_leaves_a_hole_is_found_out_by_the_reading_back(trial: Trial) -> None:
     def skip(real: Callable[[], int], fd: int, data: memoryview) -> int:
         os.lseek(fd, len(data), os.SEEK_CUR)
@@ -170,6 +175,7 @@ def test_write_that_lies_and_leaves_a_hole_is_found_out_by_the_reading_back(tria
     assert result.exit_code == 4
 
 
+@pytest.mark.fault(1, 4, 5, 6, 16)
 @pytest.mark.parametrize("nth", [1, 2, 5])
 @pytest.mark.parametrize(
     "number", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EAGAIN], ids=lambda n: errno.errorcode[n]
@@ -187,6 +193,7 @@ def test_failed_write_names_the_byte_and_leaves_nothing(number: int, nth: int, t
     assert [notice.destination for notice in trial.notices(ErrorEvent)] == [f"{trial.root}/d1/"]
 
 
+@pytest.mark.fault(1)
 def test_full_destination_is_not_written_to_again(trial: Trial) -> None:
     rule = trial.fail("write", errno.ENOSPC, 1, times=None)
     _failed(trial.run(), trial)
@@ -196,6 +203,7 @@ def test_full_destination_is_not_written_to_again(trial: Trial) -> None:
 # -- making it durable ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault(3, 4, 7)
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EDQUOT], ids=lambda n: errno.errorcode[n])
 def test_failed_flush_is_final_and_never_asked_again(number: int, trial: Trial) -> None:
     rule = trial.fail("flush", number, 1)
@@ -210,6 +218,7 @@ def test_failed_flush_is_final_and_never_asked_again(number: int, trial: Trial) 
     trial.require_nothing(1)
 
 
+@pytest.mark.fault(8)
 def test_late_error_of_the_close_is_a_failure(trial: Trial) -> None:
     rule = trial.fail("close", errno.EIO, 1, nth=2)  # the first one closes the probe
     each = _failed(trial.run(), trial)
@@ -220,6 +229,7 @@ def test_late_error_of_the_close_is_a_failure(trial: Trial) -> None:
     trial.require_nothing(1)
 
 
+@pytest.mark.fault(9)
 @pytest.mark.parametrize("number", [errno.EIO, errno.EROFS], ids=lambda n: errno.errorcode[n])
 def test_failed_rename_leaves_nothing(number: int, trial: Trial) -> None:
     rule = trial.fail("rename_to_free_name", number, 1)
@@ -230,6 +240,7 @@ def test_failed_rename_leaves_nothing(number: int, trial: Trial) -> None:
     trial.require_nothing(1)
 
 
+@pytest.mark.fault(10)
 def test_failed_flush_of_the_folder_leaves_the_copy_but_does_not_call_it_durable(trial: Trial) -> None:
     rule = trial.fail("flush_folder", errno.EIO, 1)
     each = _failed(trial.run(), trial)
@@ -239,6 +250,7 @@ def test_failed_flush_of_the_folder_leaves_the_copy_but_does_not_call_it_durable
     assert trial.names(1) == ["clip.mov"]
 
 
+@pytest.mark.fault(11)
 def test_file_system_that_cannot_flush_folders_is_a_warning(trial: Trial) -> None:
     rule = trial.rule("flush_folder", lambda real, *arguments: False, 1)
     result = trial.run()
@@ -248,6 +260,7 @@ def test_file_system_that_cannot_flush_folders_is_a_warning(trial: Trial) -> Non
     assert [(notice.operation, notice.destination) for notice in notices] == [("flush the folder", f"{trial.root}/d1/")]
 
 
+@pytest.mark.fault(6, 19)
 def test_partial_that_cannot_be_removed_is_named(trial: Trial) -> None:
     writing = trial.fail("write", errno.EIO, 1)
     removing = trial.fail("remove_name", errno.EROFS, 1, nth=2)  # the first one removes the probe
@@ -259,6 +272,7 @@ def test_partial_that_cannot_be_removed_is_named(trial: Trial) -> None:
     left.unlink()
 
 
+@pytest.mark.fault(47)
 def test_partial_that_was_swapped_never_gets_the_final_name(trial: Trial) -> None:
     def swap(real: Callable[[], None], fd: int) -> None:
         real()
@@ -314,6 +328,7 @@ def test_dropped_cache_is_checked_before_the_reading_back_counts(trial: Trial) -
     assert result.destinations[1].read_back is ReadBack.EVICTED
 
 
+@pytest.mark.fault(44)
 @pytest.mark.parametrize("answer", [True, None])
 def test_cache_that_cannot_be_dropped_is_read_around(answer: bool | None, trial: Trial) -> None:
     cached = trial.rule("is_cached", lambda real, *arguments: answer, 1)
@@ -333,6 +348,7 @@ def _require_not_proven(result: CopyResult, trial: Trial) -> None:
     assert result.exit_code == 3
 
 
+@pytest.mark.fault(44, 45)
 @pytest.mark.parametrize("answer", [True, None])
 def test_comparison_in_the_cache_is_never_called_verified(answer: bool | None, trial: Trial) -> None:
     cached = trial.rule("is_cached", lambda real, *arguments: answer, 1)
@@ -342,6 +358,7 @@ def test_comparison_in_the_cache_is_never_called_verified(answer: bool | None, t
     _require_not_proven(result, trial)
 
 
+@pytest.mark.fault(45)
 def test_direct_read_that_is_refused_after_it_was_promised_is_no_proof(trial: Trial) -> None:
     trial.rule("is_cached", lambda real, *arguments: True, 1)
     direct = trial.rule("open_direct", _open_again, 1)
@@ -351,6 +368,7 @@ def test_direct_read_that_is_refused_after_it_was_promised_is_no_proof(trial: Tr
     _require_not_proven(result, trial)
 
 
+@pytest.mark.fault(40)
 @pytest.mark.parametrize("way", [ReadBack.EVICTED, ReadBack.DIRECT])
 def test_flipped_bit_behind_the_cache_is_found_and_the_bad_copy_set_aside(way: ReadBack, trial: Trial) -> None:
     if way is ReadBack.DIRECT:
@@ -368,6 +386,7 @@ def test_flipped_bit_behind_the_cache_is_found_and_the_bad_copy_set_aside(way: R
     assert result.exit_code == 4
 
 
+@pytest.mark.fault(41)
 @pytest.mark.parametrize("region", [1, 512, 4096])
 @pytest.mark.parametrize("what", ["zeros", "shifted"])
 def test_bad_region_on_the_medium_is_found(region: int, what: str, trial: Trial) -> None:
@@ -387,6 +406,7 @@ def test_bad_region_on_the_medium_is_found(region: int, what: str, trial: Trial)
     assert result.destinations[1].state is State.MISMATCH
 
 
+@pytest.mark.fault(43)
 def test_bit_that_flips_in_memory_after_the_reading_is_found_on_every_destination(trial: Trial) -> None:
     def write(real: Callable[[], int], fd: int, data: memoryview) -> int:
         bad = bytearray(data)
@@ -400,6 +420,7 @@ def test_bit_that_flips_in_memory_after_the_reading_is_found_on_every_destinatio
     assert (len({trial.final(n, "clip.mov.corrupt").read_bytes() for n in range(3)}), result.exit_code) == (1, 4)
 
 
+@pytest.mark.fault(46)
 @pytest.mark.parametrize("nth", [1, 2])
 def test_medium_that_cannot_be_read_back_is_a_mismatch(nth: int, trial: Trial) -> None:
     rule = trial.fail("read", errno.EIO, 1, nth=nth)
@@ -413,6 +434,7 @@ def test_medium_that_cannot_be_read_back_is_a_mismatch(nth: int, trial: Trial) -
     assert result.exit_code == 4
 
 
+@pytest.mark.fault(40)
 def test_earlier_bad_copy_is_not_lost_to_a_later_one(trial: Trial) -> None:
     (trial.folder(1) / "clip.mov.corrupt").write_bytes(b"the first one")
     rule = trial.rule("read", _flip, 1)
@@ -425,6 +447,7 @@ def test_earlier_bad_copy_is_not_lost_to_a_later_one(trial: Trial) -> None:
     assert trial.final(1, "clip.mov.corrupt").read_bytes() == b"the first one"
 
 
+@pytest.mark.fault(40)
 def test_difference_on_an_unforced_destination_is_a_mismatch_all_the_same(trial: Trial) -> None:
     rule = trial.rule("read", _flip, 1)
     result = trial.run(no_flush={f"{trial.root}/d1/"})
@@ -433,6 +456,7 @@ def test_difference_on_an_unforced_destination_is_a_mismatch_all_the_same(trial:
     assert (result.destinations[1].state, result.exit_code) == (State.MISMATCH, 4)
 
 
+@pytest.mark.fault(40)
 def test_second_run_replaces_what_was_set_aside_by_a_good_copy(trial: Trial) -> None:
     rule = trial.rule("read", _flip, 1)
     assert trial.run().exit_code == 4
@@ -451,6 +475,7 @@ def _swap(trial: Trial) -> None:
     (trial.root / "d1").mkdir()
 
 
+@pytest.mark.fault(22)
 @pytest.mark.parametrize(("call", "nth"), [("write", 1), ("write", 4), ("flush", 1), ("read", 1)])
 def test_nothing_lands_in_a_folder_that_took_the_place_of_the_destination(call: str, nth: int, trial: Trial) -> None:
     def swap(real: Callable[[], Any], *arguments: Any) -> Any:
@@ -467,6 +492,7 @@ def test_nothing_lands_in_a_folder_that_took_the_place_of_the_destination(call: 
     assert list((trial.root / "away").iterdir()) == []
 
 
+@pytest.mark.fault(22)
 def test_folder_that_is_swapped_at_the_last_moment_is_noticed_before_it_is_called_done(trial: Trial) -> None:
     def swap(real: Callable[[], None], *arguments: Any) -> None:
         _swap(trial)
@@ -480,6 +506,7 @@ def test_folder_that_is_swapped_at_the_last_moment_is_noticed_before_it_is_calle
     assert (trial.root / "away/clip.mov").read_bytes() == trial.data
 
 
+@pytest.mark.fault(25)
 def test_folder_that_is_removed_fails_that_destination(trial: Trial) -> None:
     def remove(real: Callable[[], Any], *arguments: Any) -> Any:
         shutil.rmtree(trial.root / "d1")
@@ -491,6 +518,7 @@ def test_folder_that_is_removed_fails_that_destination(trial: Trial) -> None:
     assert not (trial.root / "d1").exists()
 
 
+@pytest.mark.fault(80)
 def test_link_that_is_pointed_elsewhere_does_not_move_the_copy(trial: Trial) -> None:
     real_folder, other = trial.root / "volume", trial.root / "system"
     real_folder.mkdir()
@@ -517,7 +545,7 @@ def test_partial_is_never_reached_through_a_path(trial: Trial) -> None:
         by_path.append(path)
         return real()
 
-    for call in ("status", "open_source", "open_folder", "make_folder", "remove_folder"):
+    for call in ("status", "open_source", "open_folder"):
         trial.system.rule(call, note, where="/d1/", times=None)
     trial.require_good(trial.run(), 0, 1, 2)
     assert by_path

@@ -54,6 +54,34 @@ def test_copies_are_numbered_before_the_extension(name: str, second: str) -> Non
     assert list(islice(numbered_names(name), 2)) == [name, second]
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["n" * 255, "n" * 254, "\u00e4" * 125 + ".mov", "\U0001f3ac" * 63, "a." + "e" * 253, "\udcff" * 250 + ".mov"],
+)
+def test_numbered_names_are_no_longer_than_a_name_may_be(name: str) -> None:
+    numbered = list(islice(numbered_names(name), 1, 12))
+    assert all(len(os.fsencode(each)) <= 255 for each in numbered)
+    assert len(set(numbered)) == 11
+    assert all(f" {number}" in each for number, each in enumerate(numbered, 2))
+
+
+def test_name_that_was_longer_before_may_stay_so() -> None:
+    name = "\u00e4" * 200  # where characters are counted, and not bytes
+    assert len(os.fsencode(list(islice(numbered_names(name), 2))[1])) == 400
+
+
+@pytest.mark.fault(74)
+@pytest.mark.parametrize("other", [b"same", b"else"])
+def test_name_as_long_as_a_name_may_be_can_be_numbered(
+    faulty: FaultySystem, folder: FolderHandle, tmp_path: Path, other: bytes
+) -> None:
+    name = "n" * 251 + ".mov"
+    (tmp_path / name).write_bytes(other)
+    found = look(faulty, folder, name, size=4, mtime_ns=None, on_conflict=Conflict.RENAME)
+    assert (found.occupied, found.alike) == ((name,), (name,))
+    assert free_name(faulty, folder, name) == "n" * 249 + " 2.mov"
+
+
 def test_free_name_is_the_first_that_nothing_has(faulty: FaultySystem, folder: FolderHandle, tmp_path: Path) -> None:
     assert free_name(faulty, folder, "clip.mov") == "clip.mov"
     (tmp_path / "clip.mov").touch()
@@ -158,6 +186,7 @@ def _writes(trial: Trial, number: int) -> list[tuple[str, str]]:
     return [each for each in calls if not each[1].endswith(".lock.partial")]
 
 
+@pytest.mark.fault(68)
 @pytest.mark.parametrize("rule", list(Conflict))
 def test_identical_file_is_read_and_not_written(rule: Conflict, trial: Trial) -> None:
     before = _put(trial, 1, trial.data)
@@ -194,6 +223,7 @@ def test_identical_file_is_flushed_before_it_is_read_past_the_cache_and_its_fold
     assert list(dict.fromkeys(call for call in calls if call in wanted)) == wanted
 
 
+@pytest.mark.fault(44, 45)
 def test_file_that_is_identical_only_in_the_cache_is_no_success(trial: Trial) -> None:
     _put(trial, 1, trial.data)
     cached = trial.rule("is_cached", lambda real, *arguments: True, 1)
@@ -207,6 +237,7 @@ def test_file_that_is_identical_only_in_the_cache_is_no_success(trial: Trial) ->
     assert result.exit_code == 3
 
 
+@pytest.mark.fault(68)
 def test_same_size_and_time_with_other_content_is_not_identical(trial: Trial) -> None:
     path = trial.folder(0) / "clip.mov"
     path.write_bytes(trial.data[:-1] + bytes([trial.data[-1] ^ 1]))
@@ -228,6 +259,7 @@ def test_quick_check_does_not_read_what_is_there(seconds: int, state: State, tri
     assert path.read_bytes() == other
 
 
+@pytest.mark.fault(46)
 def test_existing_file_that_cannot_be_read_fails_that_destination_only(trial: Trial) -> None:
     _put(trial, 1, trial.data)
     rule = trial.fail("read", errno.EIO, 1)
@@ -254,6 +286,7 @@ def _passes(kind: str, trial: Trial) -> int:
 kinds = pytest.mark.parametrize("kind", ["other size", "same size"])
 
 
+@pytest.mark.fault(68)
 @kinds
 def test_conflict_is_a_failure_and_leaves_the_old_file(kind: str, trial: Trial) -> None:
     old = _differing(trial, kind)
@@ -271,6 +304,7 @@ def test_conflict_is_a_failure_and_leaves_the_old_file(kind: str, trial: Trial) 
     assert result.exit_code == 3
 
 
+@pytest.mark.fault(68)
 @kinds
 def test_skipping_leaves_the_old_file_warns_and_counts_as_done(kind: str, trial: Trial) -> None:
     old = _differing(trial, kind)
@@ -282,6 +316,7 @@ def test_skipping_leaves_the_old_file_warns_and_counts_as_done(kind: str, trial:
     assert (trial.notices(ErrorEvent), result.exit_code) == ([], 0)
 
 
+@pytest.mark.fault(68)
 @kinds
 def test_overwriting_replaces_the_old_file_in_one_step(kind: str, trial: Trial) -> None:
     old = _differing(trial, kind)
@@ -301,6 +336,7 @@ def test_overwriting_replaces_the_old_file_in_one_step(kind: str, trial: Trial) 
     assert sum(counts) == _passes(kind, trial)
 
 
+@pytest.mark.fault(3, 68)
 @kinds
 def test_old_file_outlasts_a_failed_overwriting(kind: str, trial: Trial) -> None:
     old = _differing(trial, kind)
@@ -313,6 +349,7 @@ def test_old_file_outlasts_a_failed_overwriting(kind: str, trial: Trial) -> None
     assert trial.names(1) == ["clip.mov"]
 
 
+@pytest.mark.fault(68)
 @kinds
 def test_renaming_keeps_both_and_knows_its_own_copy_again(kind: str, trial: Trial) -> None:
     old = _differing(trial, kind)
@@ -357,6 +394,7 @@ def test_source_that_changes_between_two_passes_fails_what_is_left(trial: Trial)
 # -- other things that have the name ------------------------------------------------------------------------
 
 
+@pytest.mark.fault(68)
 @pytest.mark.parametrize("rule", [Conflict.ERROR, Conflict.SKIP, Conflict.OVERWRITE])
 def test_folder_of_that_name_is_a_failure_and_stays(rule: Conflict, trial: Trial) -> None:
     (trial.folder(1) / "clip.mov").mkdir()
@@ -368,6 +406,7 @@ def test_folder_of_that_name_is_a_failure_and_stays(rule: Conflict, trial: Trial
     assert trial.names(1) == ["clip.mov"]
 
 
+@pytest.mark.fault(68)
 def test_folder_of_that_name_is_kept_beside_a_renamed_copy(trial: Trial) -> None:
     (trial.folder(1) / "clip.mov").mkdir()
     result = trial.run(on_conflict=Conflict.RENAME)
@@ -376,6 +415,7 @@ def test_folder_of_that_name_is_kept_beside_a_renamed_copy(trial: Trial) -> None
     assert trial.final(1, "clip 2.mov").read_bytes() == trial.data
 
 
+@pytest.mark.fault(68)
 @pytest.mark.parametrize("is_same", [True, False])
 def test_link_of_that_name_is_replaced_itself_and_never_followed(is_same: bool, trial: Trial) -> None:
     target = trial.root / "target"
@@ -397,6 +437,7 @@ def test_link_of_that_name_is_replaced_itself_and_never_followed(is_same: bool, 
     )
 
 
+@pytest.mark.fault(81)
 @pytest.mark.parametrize("size", ["same", "other"])
 def test_other_name_of_a_hard_link_keeps_its_content(size: str, trial: Trial) -> None:
     other = trial.root / "other"
@@ -409,6 +450,7 @@ def test_other_name_of_a_hard_link_keeps_its_content(size: str, trial: Trial) ->
     assert other.stat().st_nlink == 1
 
 
+@pytest.mark.fault(68)
 def test_fifo_of_that_name_is_not_waited_for(trial: Trial) -> None:
     os.mkfifo(trial.folder(1) / "clip.mov")
     result = trial.run_within(10, on_conflict=Conflict.OVERWRITE)
@@ -428,6 +470,7 @@ def _other_program(trial: Trial, number: int = 1, name: str = "clip.mov") -> Any
     return trial.rule("rename_to_free_name", act, number)
 
 
+@pytest.mark.fault(68)
 def test_file_that_appears_during_the_copy_is_a_conflict_and_stays(trial: Trial) -> None:
     rule = _other_program(trial)
     result = trial.run()
@@ -439,6 +482,7 @@ def test_file_that_appears_during_the_copy_is_a_conflict_and_stays(trial: Trial)
     assert len(trial.notices(ErrorEvent)) == 1
 
 
+@pytest.mark.fault(68)
 def test_file_that_appears_during_the_copy_is_kept_when_skipping(trial: Trial) -> None:
     rule = _other_program(trial)
     result = trial.run(on_conflict=Conflict.SKIP)
@@ -449,6 +493,7 @@ def test_file_that_appears_during_the_copy_is_kept_when_skipping(trial: Trial) -
     assert trial.names(1) == ["clip.mov"]
 
 
+@pytest.mark.fault(68)
 def test_file_that_appears_during_the_copy_is_kept_beside_a_renamed_one(trial: Trial) -> None:
     rule = _other_program(trial)
     result = trial.run(on_conflict=Conflict.RENAME)
@@ -467,6 +512,7 @@ def test_number_that_is_taken_during_the_copy_is_passed_over(trial: Trial) -> No
     assert trial.final(1, "clip 2.mov").read_bytes() == b"of somebody else"
 
 
+@pytest.mark.fault(68)
 def test_file_that_appears_during_the_copy_is_overwritten_when_that_was_asked_for(trial: Trial) -> None:
     rule = _other_program(trial)
     result = trial.run(on_conflict=Conflict.OVERWRITE)
@@ -474,6 +520,7 @@ def test_file_that_appears_during_the_copy_is_overwritten_when_that_was_asked_fo
     trial.require_good(result, 0, 1, 2)
 
 
+@pytest.mark.fault(68)
 def test_existing_file_that_is_swapped_for_a_fifo_is_not_waited_for(trial: Trial) -> None:
     _put(trial, 1, trial.data)
 

@@ -10,7 +10,7 @@ import pytest
 
 from pfndispatchcopy.engine import lanes
 from pfndispatchcopy.engine.lanes import AwakeClock, Lane, OperationWatch, Supervisor, Task
-from pfndispatchcopy.errors import OperationCancelledError, StalledError
+from pfndispatchcopy.errors import NoThreadError, OperationCancelledError, StalledError
 
 
 class _Office:
@@ -89,6 +89,7 @@ def test_watch_is_busy_only_within_an_operation_even_one_that_fails() -> None:
     assert (watch.is_busy, watch.operation, watch.offset) == (False, "flush", None)
 
 
+@pytest.mark.fault(27)
 def test_hung_operation_is_given_up_and_the_others_are_waited_for(office: _Office) -> None:
     supervisor = office.supervisor()
     watches = [supervisor.watch(f"d{number}") for number in range(2)]
@@ -179,6 +180,7 @@ def test_one_lane_is_seen_through_several_watches(office: _Office) -> None:
     assert task.hung_watch.operation == "flush"
 
 
+@pytest.mark.fault(52)
 def test_process_that_was_asleep_has_not_aged(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr(lanes, "monotonic", lambda: now)
@@ -239,12 +241,13 @@ def test_ticks_come_at_most_ten_times_a_second(office: _Office) -> None:
     assert all(later - earlier > 0.1 for earlier, later in pairwise(times))
 
 
+@pytest.mark.fault(17, 62)
 def test_supervisor_that_can_start_no_thread_says_so(office: _Office, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(thread: threading.Thread) -> Any:
         raise RuntimeError("can't start new thread")
 
     supervisor = office.supervisor()
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    with pytest.raises(RuntimeError, match="can't start new thread"):
+    with pytest.raises(NoThreadError, match="can't start new thread"):
         supervisor.lane("pfn-test")
     assert not supervisor.has_given_up

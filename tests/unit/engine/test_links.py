@@ -103,6 +103,7 @@ def _is_untouched(path: Path, what: str) -> bool:
     return stat.S_ISDIR(mode) if what == "folder" else stat.S_ISFIFO(mode)
 
 
+@pytest.mark.fault(68)
 @pytest.mark.parametrize("what", ["link", "file", "folder", "FIFO"])
 def test_conflict_is_an_error_and_leaves_what_is_there(
     what: str, system: TreeSystem, folder: FolderHandle, tmp_path: Path
@@ -114,6 +115,7 @@ def test_conflict_is_an_error_and_leaves_what_is_there(
     assert _names(tmp_path) == ["link"]
 
 
+@pytest.mark.fault(68)
 @pytest.mark.parametrize("what", ["link", "file", "folder", "FIFO"])
 def test_skip_leaves_what_is_there(what: str, system: TreeSystem, folder: FolderHandle, tmp_path: Path) -> None:
     _occupy(tmp_path / "link", what)
@@ -121,6 +123,7 @@ def test_skip_leaves_what_is_there(what: str, system: TreeSystem, folder: Folder
     assert _is_untouched(tmp_path / "link", what)
 
 
+@pytest.mark.fault(68)
 @pytest.mark.parametrize("what", ["link", "file", "FIFO"])
 def test_overwrite_replaces_what_is_there_at_once(
     what: str, system: TreeSystem, folder: FolderHandle, tmp_path: Path
@@ -139,6 +142,7 @@ def test_overwrite_replaces_what_is_there_at_once(
     assert _names(tmp_path) == ["link"]
 
 
+@pytest.mark.fault(68)
 def test_overwrite_never_replaces_a_folder(system: TreeSystem, folder: FolderHandle, tmp_path: Path) -> None:
     _occupy(tmp_path / "link", "folder")
     with pytest.raises(ConflictError):
@@ -146,6 +150,7 @@ def test_overwrite_never_replaces_a_folder(system: TreeSystem, folder: FolderHan
     assert _is_untouched(tmp_path / "link", "folder")
 
 
+@pytest.mark.fault(68)
 @pytest.mark.parametrize("what", ["link", "file"])
 def test_rename_keeps_both(what: str, system: TreeSystem, folder: FolderHandle, tmp_path: Path) -> None:
     _occupy(tmp_path / "link", what)
@@ -200,6 +205,7 @@ def test_time_is_left_alone_where_it_is_not_to_be_kept(system: TreeSystem, folde
     assert "set_link_times" not in [call for call, _ in system.calls]
 
 
+@pytest.mark.fault(68)
 def test_name_that_is_taken_between_the_look_and_the_rename_is_never_replaced(
     system: TreeSystem, folder: FolderHandle, tmp_path: Path
 ) -> None:
@@ -251,6 +257,7 @@ def test_link_that_is_not_proven_is_not_called_verified(option: str, value: obje
     assert trial.states("link") == [State.COPIED]
 
 
+@pytest.mark.fault(70)
 @pytest.mark.parametrize("target", ["nowhere", ".", "link", "../../secret", "/etc/passwd"])
 def test_link_that_dangles_loops_or_leads_outside_is_copied_and_never_followed(target: str, trial: TreeTrial) -> None:
     (trial.card / "link").unlink()
@@ -291,6 +298,7 @@ def test_links_are_followed_on_request(trial: TreeTrial) -> None:
         assert trial.copy(number, "link").read_bytes() == trial.files["clip.mov"]
 
 
+@pytest.mark.fault(68)
 @pytest.mark.parametrize("rule", [Conflict.ERROR, Conflict.SKIP, Conflict.OVERWRITE])
 def test_conflict_of_a_link_costs_that_link_on_that_destination(rule: Conflict, trial: TreeTrial) -> None:
     trial.occupy(1, "link", b"precious")
@@ -334,6 +342,7 @@ def test_destination_without_links_gets_everything_else_however_many_links_there
     assert trial.states("clip.mov") == [State.VERIFIED] * 3
 
 
+@pytest.mark.fault(9)
 @pytest.mark.parametrize("call", ["make_link", "read_link", "rename_to_free_name"])
 def test_failing_step_of_a_link_leaves_nothing_and_costs_nothing_else(call: str, trial: TreeTrial) -> None:
     rule = trial.fail(call, errno.EIO, 1, name="link")
@@ -347,6 +356,7 @@ def test_failing_step_of_a_link_leaves_nothing_and_costs_nothing_else(call: str,
     _require_links(trial, 0, 1, 2)
 
 
+@pytest.mark.fault(30)
 def test_link_that_cannot_be_read_fails_everywhere_and_alone(trial: TreeTrial) -> None:
     rule = trial.fail("read_link", errno.EIO, name="link")
     result = trial.run()
@@ -358,6 +368,7 @@ def test_link_that_cannot_be_read_fails_everywhere_and_alone(trial: TreeTrial) -
     _forget_record(trial)
 
 
+@pytest.mark.fault(36)
 def test_link_that_vanishes_fails_everywhere_and_alone(trial: TreeTrial) -> None:
     def vanish(real: Callable[[], Any], *arguments: Any) -> Any:
         (trial.card / "link").unlink()
@@ -382,6 +393,7 @@ def test_link_read_back_as_another_one_is_a_mismatch(trial: TreeTrial) -> None:
     _forget_record(trial)
 
 
+@pytest.mark.fault(27)
 @pytest.mark.leaks
 @pytest.mark.parametrize("call", ["make_link", "set_link_times", "read_link", "rename_to_free_name"])
 def test_destination_that_hangs_at_a_link_is_given_up(call: str, trial: TreeTrial) -> None:

@@ -78,6 +78,7 @@ def test_chunks_never_outnumber_the_pool_however_many_destinations_there_are(
     assert pool.free_count == pool.count
 
 
+@pytest.mark.fault(26)
 def test_very_slow_destination_holds_the_reader_back_and_grows_no_memory(
     trial: Trial, pools: list[_CountedPool]
 ) -> None:
@@ -188,6 +189,7 @@ def test_reading_stops_when_no_destination_is_left(trial: Trial) -> None:
     assert (result.hashes, result.exit_code) == ({}, 1)
 
 
+@pytest.mark.fault(17, 62)
 def test_thread_that_cannot_be_started_does_not_leave_the_others_waiting(
     trial: Trial, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -223,6 +225,7 @@ def test_thread_that_cannot_be_started_does_not_leave_the_others_waiting(
     trial.require_nothing(0, 1, 2)
 
 
+@pytest.mark.fault(17)
 def test_memory_that_cannot_be_had_does_not_leave_anything_behind(
     trial: Trial, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -71,6 +71,7 @@ def test_slow_digests_are_right(trial: Trial) -> None:
     assert list(result.hashes) == list(names)
 
 
+@pytest.mark.fault(1)
 def test_failing_destination_gets_no_further_bytes(trial: Trial) -> None:
     rule = trial.fail("write", 28, 1, nth=2, times=None)
     trial.require_good(trial.run(), 0, 2)
@@ -89,6 +90,7 @@ def test_reading_stops_when_no_destination_is_left(trial: Trial) -> None:
 # -- a destination that hangs -------------------------------------------------------------------------------
 
 
+@pytest.mark.fault(27)
 @pytest.mark.leaks
 def test_others_begin_again_without_the_one_that_hangs(trial: Trial) -> None:
     rule = trial.hang("write", 0, nth=3)
@@ -102,6 +104,7 @@ def test_others_begin_again_without_the_one_that_hangs(trial: Trial) -> None:
     assert [notice.destination for notice in trial.notices(ErrorEvent)] == [f"{trial.root}/d0/"]
 
 
+@pytest.mark.fault(27)
 @pytest.mark.leaks
 def test_file_that_is_identical_stays_so_when_the_loop_begins_again(trial: Trial) -> None:
     (trial.folder(2) / "clip.mov").write_bytes(trial.data)
@@ -111,6 +114,7 @@ def test_file_that_is_identical_stays_so_when_the_loop_begins_again(trial: Trial
     assert [each.state for each in result.destinations] == [State.FAILED, State.VERIFIED, State.IDENTICAL]
 
 
+@pytest.mark.fault(27)
 @pytest.mark.leaks
 def test_file_is_replaced_in_a_second_pass_though_the_first_began_again(trial: Trial) -> None:
     (trial.folder(2) / "clip.mov").write_bytes(bytes(len(trial.data)))
@@ -120,6 +124,7 @@ def test_file_is_replaced_in_a_second_pass_though_the_first_began_again(trial: T
     trial.require_good(result, 1, 2)
 
 
+@pytest.mark.fault(27)
 @pytest.mark.leaks
 def test_copies_that_are_done_stay_done_when_the_loop_begins_again(trial: Trial) -> None:
     rule = trial.hang("flush", 1)
@@ -130,6 +135,7 @@ def test_copies_that_are_done_stay_done_when_the_loop_begins_again(trial: Trial)
     assert renamed.fired == 1
 
 
+@pytest.mark.fault(27)
 @pytest.mark.leaks
 def test_all_may_hang_one_after_the_other(trial: Trial) -> None:
     rules = [trial.hang("write", number, nth=2) for number in range(3)]
@@ -139,6 +145,7 @@ def test_all_may_hang_one_after_the_other(trial: Trial) -> None:
     assert (result.hashes, result.exit_code) == ({}, 1)
 
 
+@pytest.mark.fault(27)
 @pytest.mark.leaks
 @pytest.mark.parametrize(("call", "nth"), [("open_name", 3), ("write", 1), ("flush", 1)])
 def test_loop_that_comes_back_from_a_hang_touches_no_destination_any_more(call: str, nth: int, trial: Trial) -> None:
@@ -153,6 +160,7 @@ def test_loop_that_comes_back_from_a_hang_touches_no_destination_any_more(call: 
     assert [trial.names(number) for number in (1, 2)] == [["clip.mov"]] * 2
 
 
+@pytest.mark.fault(27)
 @pytest.mark.leaks
 def test_beginning_again_leaves_nothing_open_for_those_that_do_not_hang(trial: Trial) -> None:
     rule = trial.hang("write", 0, nth=2)
@@ -180,3 +188,15 @@ def test_source_that_is_gone_when_it_is_opened_again_is_a_failure_and_no_excepti
     assert (rule.fired, opening.fired) == (1, 1)
     assert [each.state for each in result.destinations] == [State.FAILED] * 3
     assert [trial.names(number) for number in (1, 2)] == [[], []]
+
+
+@pytest.mark.fault(43)
+def test_buffer_that_changes_while_it_is_written_is_found_on_every_destination_after_it(trial: Trial) -> None:
+    def scribble(real: Callable[[], int], fd: int, data: memoryview) -> int:
+        data[0] ^= 1
+        return real()
+
+    rule = trial.rule("write", scribble, 1, nth=2)
+    result = trial.run()
+    assert rule.fired == 1
+    assert [each.state for each in result.destinations] == [State.VERIFIED, State.MISMATCH, State.MISMATCH]

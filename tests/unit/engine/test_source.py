@@ -149,6 +149,7 @@ def _make_socket(path: Path) -> None:
         here.close()
 
 
+@pytest.mark.fault(69)
 @pytest.mark.parametrize("make", [_make_folder, os.mkfifo, _make_socket], ids=["folder", "fifo", "socket"])
 def test_what_is_no_regular_file_is_refused_without_waiting(
     make: Callable[[Path], None], faulty: FaultySystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -188,6 +189,7 @@ def test_short_reads_fill_a_buffer_all_the_same(source: SourceFile, faulty: Faul
     source.require_unchanged()
 
 
+@pytest.mark.fault(33)
 def test_source_that_has_grown_is_noticed_while_it_is_read(source: SourceFile, tmp_path: Path) -> None:
     with (tmp_path / "clip.mov").open("ab") as more:
         more.write(b"more")
@@ -286,6 +288,7 @@ def _require_source_failure(trial: Trial, states: list[State]) -> None:
     assert trial.notices(ErrorEvent)[0].path == str(trial.source)
 
 
+@pytest.mark.fault(32, 33, 34, 35, 36)
 @pytest.mark.parametrize(
     ("change", "word"),
     [
@@ -314,6 +317,7 @@ def test_source_that_changes_while_it_is_read_fails_everywhere(
     assert (result.hashes, result.exit_code) == ({}, 1)
 
 
+@pytest.mark.fault(30, 31)
 @pytest.mark.parametrize("nth", [1, 3, 6])
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENODEV], ids=lambda number: errno.errorcode[number])
 def test_read_that_fails_fails_everywhere_and_is_told_once(number: int, nth: int, trial: Trial) -> None:
@@ -325,6 +329,7 @@ def test_read_that_fails_fails_everywhere_and_is_told_once(number: int, nth: int
     assert result.exit_code == 1
 
 
+@pytest.mark.fault(30)
 def test_failed_look_at_the_end_fails_everywhere(trial: Trial) -> None:
     rule = trial.fail("status_of_file", errno.EIO, nth=2)
     result = trial.run()
@@ -388,6 +393,7 @@ def test_second_reading_that_agrees_changes_nothing(trial: Trial) -> None:
     assert len([call for call, path in trial.system.calls if call == "read" and path == str(trial.source)]) > 7
 
 
+@pytest.mark.fault(38)
 def test_source_that_gives_other_bytes_the_second_time_is_a_mismatch_everywhere(trial: Trial) -> None:
     rule = _second_reading(trial, _flip)
     result = trial.run(verify_source=VerifySource.PER_FILE)
@@ -399,6 +405,7 @@ def test_source_that_gives_other_bytes_the_second_time_is_a_mismatch_everywhere(
     assert [(notice.path, notice.operation) for notice in notices] == [(str(trial.source), "verify-source")]
 
 
+@pytest.mark.fault(30)
 def test_source_that_cannot_be_read_a_second_time_fails_everywhere(trial: Trial) -> None:
     def fail(real: Callable[[], int], *arguments: Any) -> int:
         raise OSError(errno.EIO, "Input/output error")
@@ -428,6 +435,7 @@ def test_second_reading_goes_past_the_cache(source: SourceFile, faulty: FaultySy
     assert dropping.fired == 1
 
 
+@pytest.mark.fault(44)
 def test_second_reading_goes_around_a_cache_that_cannot_be_dropped(source: SourceFile, faulty: FaultySystem) -> None:
     end = _read_whole(source)
     faulty.rule("is_cached", lambda real, *arguments: True)
@@ -438,6 +446,7 @@ def test_second_reading_goes_around_a_cache_that_cannot_be_dropped(source: Sourc
     assert rule.fired == 1
 
 
+@pytest.mark.fault(35)
 def test_second_reading_of_another_file_is_refused(source: SourceFile, faulty: FaultySystem, tmp_path: Path) -> None:
     end = _read_whole(source)
 
@@ -462,6 +471,7 @@ def _read_whole(source: SourceFile) -> SourceEnd:
     return SourceEnd(source.position, calculator.hexdigests()["xxh64be"])
 
 
+@pytest.mark.fault(38)
 @pytest.mark.parametrize("rule", [Conflict.ERROR, Conflict.OVERWRITE])
 def test_existing_copy_is_not_called_identical_to_a_source_that_gives_changing_bytes(
     rule: Conflict, trial: Trial

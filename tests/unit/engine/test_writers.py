@@ -117,6 +117,7 @@ def test_writer_takes_all_chunks_in_order_and_finishes() -> None:
     assert line.pool.free_count == 4
 
 
+@pytest.mark.fault(6, 17, 29)
 @pytest.mark.parametrize("error", [OSError(errno.EIO, "broken"), RuntimeError("a bug"), MemoryError()])
 def test_writer_that_fails_takes_nothing_more_and_releases_everything(error: BaseException) -> None:
     steps = _Steps()
@@ -153,6 +154,7 @@ def test_writer_does_not_finish_when_the_source_turns_out_bad_after_its_end() ->
     assert not line.steps.is_complete
 
 
+@pytest.mark.fault(27)
 def test_writer_that_hangs_releases_its_chunks_when_it_is_given_up() -> None:
     steps, release, hangs = _Steps(), threading.Event(), threading.Event()
 
@@ -175,6 +177,7 @@ def test_writer_that_hangs_releases_its_chunks_when_it_is_given_up() -> None:
     assert len(steps.written) == _CHUNK
 
 
+@pytest.mark.fault(27)
 def test_writer_that_hung_in_front_of_the_last_chunks_does_not_take_the_end_for_its_own() -> None:
     steps, release, hangs = _Steps(), threading.Event(), threading.Event()
 
@@ -239,6 +242,7 @@ def _explode(real: Callable[[], Any], *arguments: Any) -> Any:
     raise RuntimeError("a bug")
 
 
+@pytest.mark.fault(29)
 @pytest.mark.parametrize("call", ["write", "flush", "preallocate", "set_mode", "read", "rename_to_free_name"])
 def test_bug_in_one_destination_is_its_failure_alone(call: str, trial: Trial, caplog: pytest.LogCaptureFixture) -> None:
     rule = trial.rule(call, _explode, 1)

@@ -2,6 +2,7 @@
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -62,11 +63,11 @@ def test_folder_is_made_with_its_parents_and_each_is_made_durable(faulty: Faulty
 
 
 def test_folder_made_by_somebody_quicker_is_taken_and_not_removed(faulty: FaultySystem, tmp_path: Path) -> None:
-    def be_slower(real: object, path: str) -> None:
-        os.mkdir(path)
-        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
+    def be_slower(real: Callable[[], None], *arguments: object) -> None:
+        real()
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
 
-    rule = faulty.rule("make_folder", be_slower)
+    rule = faulty.rule("make_subfolder", be_slower)
     folder = DestinationFolder.open(faulty, f"{tmp_path}/a/b")
     assert rule.fired == 1
     folder.close(remove_made=True)
@@ -75,7 +76,8 @@ def test_folder_made_by_somebody_quicker_is_taken_and_not_removed(faulty: Faulty
 
 
 @pytest.mark.parametrize(
-    ("call", "nth"), [("make_folder", 2), ("open_folder", 2), ("open_folder", 3), ("flush_folder", 2)]
+    ("call", "nth"),
+    [("make_subfolder", 2), ("status_of_name", 2), ("open_folder", 2), ("open_folder", 3), ("flush_folder", 2)],
 )
 def test_folder_that_cannot_be_made_leaves_nothing(call: str, nth: int, faulty: FaultySystem, tmp_path: Path) -> None:
     rule = faulty.fail(call, errno.EIO, nth=nth)
@@ -92,12 +94,41 @@ def test_folders_made_for_nothing_are_removed_as_far_as_they_are_empty(faulty: F
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["other"]
 
 
+@pytest.mark.fault(80)
+def test_folder_that_has_taken_the_place_of_one_that_was_made_is_not_removed(
+    faulty: FaultySystem, tmp_path: Path
+) -> None:
+    (tmp_path / "outside/b").mkdir(parents=True)
+    folder = DestinationFolder.open(faulty, f"{tmp_path}/a/b")
+    (tmp_path / "a").rename(tmp_path / "aside")
+    (tmp_path / "a").symlink_to("outside")
+    folder.close(remove_made=True)
+    assert (tmp_path / "outside/b").is_dir()
+
+
+@pytest.mark.fault(80)
+def test_folder_that_is_another_one_than_was_looked_at_is_refused(faulty: FaultySystem, tmp_path: Path) -> None:
+    for name in ("a", "outside"):
+        (tmp_path / name).mkdir()
+    known = faulty.open_folder(f"{tmp_path}/a")
+    faulty.close_folder(known)
+    (tmp_path / "a").rename(tmp_path / "aside")
+    (tmp_path / "a").symlink_to("outside")
+    with pytest.raises(OSError, match="another folder") as caught:
+        DestinationFolder.open(faulty, f"{tmp_path}/a", known.identity)
+    assert caught.value.errno == errno.ESTALE
+    (tmp_path / "a").unlink()
+    (tmp_path / "aside").rename(tmp_path / "a")
+    DestinationFolder.open(faulty, f"{tmp_path}/a", known.identity).close()
+
+
 def test_folder_that_was_there_is_never_removed(faulty: FaultySystem, tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     DestinationFolder.open(faulty, f"{tmp_path}/a").close(remove_made=True)
     assert (tmp_path / "a").is_dir()
 
 
+@pytest.mark.fault(22, 25)
 def test_folder_is_recognised_again(faulty: FaultySystem, tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     folder = DestinationFolder.open(faulty, f"{tmp_path}/a")
@@ -113,6 +144,7 @@ def test_folder_is_recognised_again(faulty: FaultySystem, tmp_path: Path) -> Non
     folder.close()
 
 
+@pytest.mark.fault(64)
 def test_probe_shows_where_a_folder_is_the_same(faulty: FaultySystem, tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "other").mkdir()
@@ -152,6 +184,7 @@ def test_probe_is_gone_whichever_step_failed(call: str, nth: int, faulty: Faulty
     assert left == []
 
 
+@pytest.mark.fault(21)
 def test_folder_that_allows_the_making_alone_is_of_no_use(faulty: FaultySystem, tmp_path: Path) -> None:
     folder = DestinationFolder.open(faulty, str(tmp_path))
     probe = folder.probe("clip.mov")

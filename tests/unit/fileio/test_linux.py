@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pfndispatchcopy.fileio import linux
 from pfndispatchcopy.fileio.linux import LinuxSystem, _unescape
 from pfndispatchcopy.fileio.readback import MEMORY_FILESYSTEMS
 from pfndispatchcopy.fileio.system import FolderHandle, Mount
@@ -92,6 +93,33 @@ def test_failed_rename_is_an_error_and_is_not_tried_another_way(
     assert [path.name for path in tmp_path.iterdir()] == ["old"]
 
 
+@pytest.mark.fault(15)
+def test_call_that_a_signal_interrupted_is_made_again(
+    system: LinuxSystem, folder: FolderHandle, tmp_path: Path, written: int
+) -> None:
+    # Python makes its own calls again, but knows nothing of those through the C library.
+    calls: list[str] = []
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    class Interrupting:
+        def __getitem__(self, name: str) -> object:
+            def call(*arguments: object) -> int:
+                calls.append(name)
+                if calls.count(name) < 3:
+                    ctypes.set_errno(errno.EINTR)
+                    return -1
+                return int(libc[name](*arguments))
+
+            return call
+
+    system.__dict__["_libc"] = Interrupting()
+    system.preallocate(written, _SIZE)
+    system.finish_write_back(written, 0, _SIZE)
+    system.rename_to_free_name(folder, "file", "new")
+    assert calls == ["fallocate"] * 3 + ["sync_file_range"] * 3 + ["renameat2"] * 3
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]
+
+
 def test_flushed_and_dropped_pages_are_out_of_the_cache(system: LinuxSystem, tmp_path: Path, written: int) -> None:
     if system.mount(str(tmp_path)).filesystem in MEMORY_FILESYSTEMS | {"overlay"}:
         pytest.skip("the temporary folder lies in memory or on an overlay")
@@ -120,6 +148,17 @@ def test_direct_reading_gives_the_same_bytes(
             assert bytes(buffer) == (tmp_path / "file").read_bytes()
         finally:
             system.close(fd)
+
+
+@pytest.mark.fault(45)
+def test_direct_reading_that_would_come_from_the_cache_is_refused(
+    system: LinuxSystem, folder: FolderHandle, written: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(linux, "has_direct_reads", lambda libc, fd: False)
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(OSError, match="Invalid argument"):
+        system.open_direct(folder, "file")
+    assert os.listdir("/proc/self/fd") == before
 
 
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, None])

@@ -28,6 +28,7 @@ def _acquire(system: FaultySystem, folder: FolderHandle, name: str = "clip.mov")
     return FileLock.acquire(system, folder, name, _OWNER)
 
 
+@pytest.mark.fault(56)
 def test_second_run_on_a_file_is_told_who_has_it(faulty: FaultySystem, folder: FolderHandle) -> None:
     lock = _acquire(faulty, folder)
     assert lock.is_held
@@ -57,6 +58,7 @@ def test_released_lock_leaves_nothing_and_is_free_again(
         assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.fault(57)
 def test_lock_of_a_dead_run_is_taken_over(faulty: FaultySystem, folder: FolderHandle, tmp_path: Path) -> None:
     code = (
         "import os, sys\n"
@@ -76,6 +78,7 @@ def test_lock_of_a_dead_run_is_taken_over(faulty: FaultySystem, folder: FolderHa
     lock.release()
 
 
+@pytest.mark.fault(57)
 def test_dead_temporary_files_of_this_file_are_swept_and_no_others(
     faulty: FaultySystem, folder: FolderHandle, tmp_path: Path
 ) -> None:
@@ -92,6 +95,7 @@ def test_dead_temporary_files_of_this_file_are_swept_and_no_others(
     (tmp_path / ".pfn.notes").unlink()
 
 
+@pytest.mark.fault(57)
 def test_file_that_cannot_be_swept_does_not_stop_the_run(
     faulty: FaultySystem, folder: FolderHandle, tmp_path: Path
 ) -> None:
@@ -124,6 +128,7 @@ def test_without_locks_nothing_is_swept_and_the_run_goes_on(
         path.unlink()
 
 
+@pytest.mark.fault(79, 87)
 @pytest.mark.timeout(10)
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("/etc/hostname")])
 def test_planted_thing_at_the_locks_name_is_refused_and_not_touched(
@@ -141,6 +146,7 @@ def test_planted_thing_at_the_locks_name_is_refused_and_not_touched(
         planted.unlink()
 
 
+@pytest.mark.fault(1)
 def test_full_disk_does_not_cost_the_lock(faulty: FaultySystem, folder: FolderHandle) -> None:
     rule = faulty.fail("write", errno.ENOSPC)
     lock = _acquire(faulty, folder)
@@ -151,6 +157,7 @@ def test_full_disk_does_not_cost_the_lock(faulty: FaultySystem, folder: FolderHa
     lock.release()
 
 
+@pytest.mark.fault(86, 87)
 def test_owner_cannot_put_escapes_on_the_screen(faulty: FaultySystem, folder: FolderHandle, tmp_path: Path) -> None:
     lock = FileLock.acquire(faulty, folder, "clip\x1b.mov", "evil\x1b[2J\n" * 100)
     with pytest.raises(LockedError) as caught:
@@ -174,6 +181,7 @@ def test_lock_that_cannot_be_made_leaves_nothing_behind(
     assert left == []
 
 
+@pytest.mark.fault(56)
 def test_locked_destination_leaves_nothing_in_the_others(faulty: FaultySystem, tmp_path: Path) -> None:
     make_file(tmp_path / "clip.mov", 1000)
     (tmp_path / "a").mkdir()

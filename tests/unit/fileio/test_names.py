@@ -40,6 +40,7 @@ def test_names_of_others_are_not_taken_for_temporary(name: str) -> None:
     assert not is_temporary_of(name, "clip.mov")
 
 
+@pytest.mark.fault(74)
 def test_longest_name_can_have_a_temporary_one(tmp_path: Path) -> None:
     (tmp_path / temporary_name(System(), "x" * 255)).touch()
     for path in tmp_path.iterdir():

@@ -42,6 +42,7 @@ def test_copy_gets_its_final_name_with_all_its_bytes(
     assert (tmp_path / "clip.mov").read_bytes() == b"hello world"
 
 
+@pytest.mark.fault(79)
 def test_planted_temporary_name_is_neither_followed_nor_overwritten(
     faulty: FaultySystem, folder: FolderHandle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -74,6 +75,7 @@ def test_partial_that_cannot_be_made_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.fault(79)
 def test_temporary_name_that_was_swapped_at_once_is_noticed(
     faulty: FaultySystem, folder: FolderHandle, tmp_path: Path
 ) -> None:
@@ -89,6 +91,7 @@ def test_temporary_name_that_was_swapped_at_once_is_noticed(
     assert rule.fired == 1
 
 
+@pytest.mark.fault(12)
 def test_short_writes_are_finished(faulty: FaultySystem, folder: FolderHandle, tmp_path: Path) -> None:
     rule = faulty.rule("write", lambda real, fd, data: os.write(fd, data[:3]), times=None)
     partial = _create(faulty, folder)
@@ -100,6 +103,7 @@ def test_short_writes_are_finished(faulty: FaultySystem, folder: FolderHandle, t
     partial.discard()
 
 
+@pytest.mark.fault(13)
 def test_some_empty_writes_are_borne_with(faulty: FaultySystem, folder: FolderHandle, tmp_path: Path) -> None:
     rule = faulty.rule("write", lambda real, fd, data: 0, times=3)
     partial = _create(faulty, folder)
@@ -109,6 +113,7 @@ def test_some_empty_writes_are_borne_with(faulty: FaultySystem, folder: FolderHa
     partial.discard()
 
 
+@pytest.mark.fault(13)
 @pytest.mark.timeout(10)
 def test_writes_that_take_nothing_for_ever_are_an_error(faulty: FaultySystem, folder: FolderHandle) -> None:
     rule = faulty.rule("write", lambda real, fd, data: 0, times=None)
@@ -132,6 +137,7 @@ def test_bytes_taken_before_a_failure_are_counted(faulty: FaultySystem, folder: 
     partial.discard()
 
 
+@pytest.mark.fault(14)
 def test_lying_write_is_found_out_by_the_size(faulty: FaultySystem, folder: FolderHandle) -> None:
     rule = faulty.rule("write", lambda real, fd, data: len(data))
     partial = _create(faulty, folder)
@@ -152,6 +158,7 @@ def test_wrong_number_of_bytes_is_an_error(size: int, faulty: FaultySystem, fold
     partial.discard()
 
 
+@pytest.mark.fault(7)
 def test_flush_that_failed_is_not_asked_again(faulty: FaultySystem, folder: FolderHandle) -> None:
     rule = faulty.fail("flush", errno.EIO)
     partial = _create(faulty, folder)
@@ -162,6 +169,7 @@ def test_flush_that_failed_is_not_asked_again(faulty: FaultySystem, folder: Fold
     assert [call for call, _ in faulty.calls].count("flush") == 1
 
 
+@pytest.mark.fault(8)
 def test_late_error_of_a_close_is_told_and_the_descriptor_given_up(faulty: FaultySystem, folder: FolderHandle) -> None:
     def close_and_fail(real: Callable[[], None], fd: int) -> None:
         real()
@@ -243,6 +251,7 @@ def test_taken_name_is_not_replaced_unless_asked(faulty: FaultySystem, folder: F
     assert partials(tmp_path) == []
 
 
+@pytest.mark.fault(47)
 def test_swapped_partial_never_gets_the_final_name(faulty: FaultySystem, folder: FolderHandle, tmp_path: Path) -> None:
     partial = _create(faulty, folder)
     (tmp_path / partial.name).unlink()
@@ -256,6 +265,7 @@ def test_swapped_partial_never_gets_the_final_name(faulty: FaultySystem, folder:
     partial.discard()
 
 
+@pytest.mark.fault(9)
 @pytest.mark.parametrize(("call", "replace"), [("rename_to_free_name", False), ("replace_name", True)])
 def test_failed_rename_leaves_the_partial_to_be_removed(
     call: str, replace: bool, faulty: FaultySystem, folder: FolderHandle, tmp_path: Path

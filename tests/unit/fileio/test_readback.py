@@ -51,6 +51,7 @@ def test_dropped_pages_are_checked_before_the_read_counts(faulty: FaultySystem) 
     assert "advise_sequential" in order
 
 
+@pytest.mark.fault(44)
 @pytest.mark.parametrize("answer", [True, None], ids=["still cached", "nobody can tell"])
 def test_pages_that_stay_are_read_around(answer: bool | None, faulty: FaultySystem) -> None:
     order = _cache(faulty, answer)
@@ -59,6 +60,7 @@ def test_pages_that_stay_are_read_around(answer: bool | None, faulty: FaultySyst
     assert "is_cached" in order
 
 
+@pytest.mark.fault(44, 45)
 @pytest.mark.parametrize("answer", [True, None])
 def test_where_there_is_no_way_past_the_cache_that_is_said(answer: bool | None, faulty: FaultySystem) -> None:
     order = _cache(faulty, answer)
@@ -101,6 +103,7 @@ def test_reading_goes_on_after_short_reads_and_ends_at_the_end(faulty: FaultySys
     assert views == [b"he", b"ll", b"o ", b"wo", b"rl", b"d"]
 
 
+@pytest.mark.fault(46)
 def test_failed_read_is_an_error_and_no_end(faulty: FaultySystem, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"hello world")
     rule = faulty.fail("read", errno.EIO, nth=2)

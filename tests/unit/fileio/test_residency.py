@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pfndispatchcopy.fileio import residency
-from pfndispatchcopy.fileio.residency import is_resident
+from pfndispatchcopy.fileio.residency import cached_pages_counter, has_direct_reads, is_resident
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs mincore")
 
@@ -92,3 +92,58 @@ def test_real_library_tells_of_a_file_that_was_just_written(tmp_path: Path) -> N
         file.write(os.urandom(3 * _PAGE + 1))
         file.flush()
         assert is_resident(libc, file.fileno(), 3 * _PAGE + 1) is True
+
+
+class _Counting:
+    """A C library whose ``cachestat`` counts no pages, on a file system of this type."""
+
+    def __init__(self, filesystem: int, answer: int = 0) -> None:
+        self._filesystem = filesystem
+        self._answer = answer
+
+    def fstatfs(self, fd: int, facts: Any) -> int:
+        facts[0] = self._filesystem
+        return self._answer
+
+    def syscall(self, *arguments: Any) -> int:
+        return 0
+
+
+@pytest.mark.parametrize(
+    ("library", "expected"),
+    [
+        (_Counting(0xEF53), 0),
+        (_Counting(0x794C7630), None),
+        (_Counting(0x65735546), None),
+        (_Counting(0xEF53, answer=-1), None),
+    ],
+    ids=["ext4", "overlay", "FUSE", "nobody knows"],
+)
+def test_count_is_not_believed_where_the_pages_belong_to_a_file_behind(
+    library: _Counting, expected: int | None, fd: int
+) -> None:
+    assert cached_pages_counter(library)(fd) == expected  # type: ignore[arg-type]
+
+
+class _Telling:
+    """A C library whose ``statx`` tells of this alignment, or of none."""
+
+    def __init__(self, alignment: int | None, answer: int = 0) -> None:
+        self._alignment = alignment
+        self._answer = answer
+
+    def statx(self, fd: int, path: bytes, flags: int, mask: int, told: Any) -> int:
+        told[0] = 0x7FF | (0 if self._alignment is None else mask)
+        told[39] = self._alignment or 0
+        return self._answer
+
+
+@pytest.mark.parametrize(
+    ("library", "expected"),
+    [(_Telling(512), True), (_Telling(0), False), (_Telling(None), None), (_Telling(0, -1), None), (object(), None)],
+    ids=["direct", "from the cache all the same", "an older kernel", "an error", "no such function"],
+)
+def test_flag_for_direct_reading_is_not_believed_where_the_file_system_says_otherwise(
+    library: object, expected: bool | None, fd: int
+) -> None:
+    assert has_direct_reads(library, fd) is expected  # type: ignore[arg-type]

@@ -73,15 +73,15 @@ def test_names_are_reached_through_the_open_folder_wherever_it_moves(system: Sys
 
 
 def test_folders_are_made_listed_and_removed(system: System, folder: FolderHandle, tmp_path: Path) -> None:
-    system.make_folder(f"{tmp_path}/sub")
+    system.make_subfolder(folder, "sub")
     with pytest.raises(FileExistsError):
-        system.make_folder(f"{tmp_path}/sub")
+        system.make_subfolder(folder, "sub")
     assert system.list_names(folder) == ["sub"]
     (tmp_path / "sub/file").touch()
     with pytest.raises(OSError, match="not empty"):
-        system.remove_folder(f"{tmp_path}/sub")
+        system.remove_subfolder(folder, "sub")
     (tmp_path / "sub/file").unlink()
-    system.remove_folder(f"{tmp_path}/sub")
+    system.remove_subfolder(folder, "sub")
     assert system.list_names(folder) == []
 
 
@@ -89,6 +89,7 @@ def test_folder_is_flushed(system: System, folder: FolderHandle) -> None:
     assert system.flush_folder(folder) is True
 
 
+@pytest.mark.fault(11)
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.ENOTTY, errno.ENOSYS, errno.ENOENT])
 def test_folder_that_cannot_be_flushed_is_told_not_raised(
     number: int, system: System, folder: FolderHandle, monkeypatch: pytest.MonkeyPatch
@@ -97,6 +98,7 @@ def test_folder_that_cannot_be_flushed_is_told_not_raised(
     assert system.flush_folder(folder) is False
 
 
+@pytest.mark.fault(10)
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENODEV])
 def test_failed_flush_of_a_folder_is_an_error(
     number: int, system: System, folder: FolderHandle, monkeypatch: pytest.MonkeyPatch
@@ -109,6 +111,7 @@ def test_failed_flush_of_a_folder_is_an_error(
 # -- names --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault(79)
 def test_planted_link_is_not_followed(system: System, folder: FolderHandle, tmp_path: Path) -> None:
     (tmp_path / "target").write_bytes(b"precious")
     (tmp_path / "link").symlink_to("target")
@@ -240,6 +243,7 @@ def test_source_cannot_be_written_through_its_descriptor(system: System, tmp_pat
         system.close(fd)
 
 
+@pytest.mark.fault(69)
 @pytest.mark.timeout(10)
 def test_fifo_is_opened_without_waiting_for_its_other_end(system: System, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
@@ -357,6 +361,7 @@ def test_root_device_is_that_of_the_system(system: System) -> None:
     assert system.root_device() == os.stat("/").st_dev
 
 
+@pytest.mark.fault(18)
 @pytest.mark.parametrize(
     ("soft", "hard", "needed", "granted", "set_to"),
     [

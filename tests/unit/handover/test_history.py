@@ -206,6 +206,7 @@ def test_chain_that_is_none_is_not_trusted(data: bytes, system: TreeSystem, card
     _refused(system, root, ASC_CHAIN)
 
 
+@pytest.mark.fault(82)
 @pytest.mark.parametrize("name", ["../0001_CARD.mhl", "sub/0001_CARD.mhl", "/0001_CARD.mhl", "chain.xml"])
 def test_chain_that_leads_elsewhere_is_not_trusted(
     name: str, system: TreeSystem, card: Path, root: FolderHandle
@@ -221,6 +222,7 @@ def test_list_that_was_taken_up_has_to_be_a_list(system: TreeSystem, card: Path,
     _refused(system, root, "0002_CARD.mhl")
 
 
+@pytest.mark.fault(82)
 @pytest.mark.parametrize("which", ["list", "chain"])
 def test_link_in_the_place_of_a_file_is_not_followed(
     which: str, system: TreeSystem, card: Path, root: FolderHandle, tmp_path: Path
@@ -233,6 +235,7 @@ def test_link_in_the_place_of_a_file_is_not_followed(
         _read(system, root)
 
 
+@pytest.mark.fault(69)
 @pytest.mark.timeout(10)
 @pytest.mark.parametrize("which", ["list", "chain", "list that no chain names"])
 def test_pipe_in_the_place_of_a_file_does_not_hang(
@@ -258,6 +261,7 @@ def test_folder_in_the_place_of_a_file_is_an_error(
         _read(system, root)
 
 
+@pytest.mark.fault(84)
 def test_endless_chain_is_not_read_to_its_end(
     system: TreeSystem, card: Path, root: FolderHandle, monkeypatch: pytest.MonkeyPatch
 ) -> None:

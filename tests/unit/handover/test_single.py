@@ -113,6 +113,7 @@ def test_copy_that_failed_gets_no_list_and_the_others_do(trial: Trial) -> None:
     _require_listed(trial, 2)
 
 
+@pytest.mark.fault(40)
 def test_copy_that_was_read_back_wrong_gets_no_list(trial: Trial) -> None:
     rule = trial.rule("read", flip, 0)
     assert _codes(trial.run(2, mhl="legacy", sums=("md5",))) == (4, [False, True])
@@ -128,6 +129,7 @@ def test_copy_that_is_not_forced_has_sum_files_alone(trial: Trial) -> None:
     _require_listed(trial, 1)
 
 
+@pytest.mark.fault(44)
 def test_copy_that_could_only_be_compared_in_the_cache_is_not_listed(trial: Trial) -> None:
     rules = [
         trial.system.rule("is_cached", lambda real, *given: True, times=None),
@@ -171,6 +173,7 @@ def test_list_that_cannot_be_written_fails_its_destination_and_the_copy_stays(
     assert _lists(trial, 0) == []
 
 
+@pytest.mark.fault(10)
 def test_folder_that_cannot_be_forced_after_a_list_fails_its_destination_and_the_copy_stays(trial: Trial) -> None:
     def fail() -> None:
         if trial.final(0, "clip.mov.md5").exists():
@@ -192,6 +195,7 @@ def _require_copy_alone(trial: Trial, result: CopyResult) -> None:
     trial.require_no_partials()
 
 
+@pytest.mark.fault(27)
 def test_destination_that_hangs_over_its_list_does_not_hold_the_others(trial: Trial) -> None:
     fault = AfterTheCopy(trial, "flush", lambda: _wait(trial))
     result = trial.run_within(20, 2, mhl="legacy", sums=("md5",), stall_timeout_s=0.3)
@@ -227,6 +231,7 @@ def test_name_that_a_list_cannot_hold_is_in_the_sum_file(trial: Trial) -> None:
     assert "cannot hold this name" in _told(trial, WarningEvent)
 
 
+@pytest.mark.fault(74)
 @pytest.mark.parametrize("name", ["x" * 255, "映" * 85])
 def test_longest_name_leaves_room_for_its_lists(name: str, trial: Trial) -> None:
     os.rename(trial.source, trial.source.with_name(name))

@@ -96,6 +96,7 @@ def test_list_has_the_mode_of_any_new_file(
     assert stat.S_IMODE((place / NAME).stat().st_mode) == system.default_mode()
 
 
+@pytest.mark.fault(12)
 def test_few_bytes_at_a_time_are_taken_until_all_are_written(
     system: TreeSystem, medium: Medium, folder: FolderHandle, place: Path
 ) -> None:
@@ -175,6 +176,7 @@ def test_other_list_gets_the_next_free_number_and_keeps_it(medium: Medium, folde
     assert len(os.listdir(place)) == 3
 
 
+@pytest.mark.fault(68)
 @pytest.mark.timeout(10)
 @pytest.mark.parametrize("kind", ["folder", "fifo", "dangling link", "link to the same bytes"])
 def test_what_is_no_file_is_left_alone_and_never_followed(
@@ -210,6 +212,7 @@ def test_what_cannot_be_read_is_another_list(
     assert rule.fired == 1
 
 
+@pytest.mark.fault(68)
 def test_name_that_is_taken_at_the_last_moment_is_not_taken_away(
     system: TreeSystem, medium: Medium, folder: FolderHandle, place: Path
 ) -> None:
@@ -243,6 +246,7 @@ def test_chain_takes_the_place_of_the_old_one_in_one_step(
     assert os.listdir(place) == [NAME]
 
 
+@pytest.mark.fault(68)
 def test_link_is_replaced_and_not_written_through(
     medium: Medium, folder: FolderHandle, place: Path, tmp_path: Path
 ) -> None:
@@ -254,6 +258,7 @@ def test_link_is_replaced_and_not_written_through(
     assert (place / NAME).read_bytes() == DATA
 
 
+@pytest.mark.fault(79)
 def test_planted_link_under_the_temporary_name_is_not_written_through(
     system: TreeSystem, medium: Medium, folder: FolderHandle, place: Path, tmp_path: Path
 ) -> None:
@@ -276,6 +281,7 @@ def test_planted_link_under_the_temporary_name_is_not_written_through(
 # -- what fails -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault(40)
 def test_list_that_is_read_back_wrong_is_no_list(
     system: TreeSystem, medium: Medium, folder: FolderHandle, place: Path
 ) -> None:
@@ -296,6 +302,7 @@ def test_list_that_ends_early_when_it_is_read_back_is_no_list(
     assert os.listdir(place) == []
 
 
+@pytest.mark.fault(40)
 def test_old_chain_stays_when_the_new_one_is_read_back_wrong(
     system: TreeSystem, medium: Medium, folder: FolderHandle, place: Path
 ) -> None:
@@ -308,6 +315,7 @@ def test_old_chain_stays_when_the_new_one_is_read_back_wrong(
     assert os.listdir(place) == [NAME]
 
 
+@pytest.mark.fault(14)
 def test_bytes_that_were_only_said_to_be_written_make_no_list(
     system: TreeSystem, medium: Medium, folder: FolderHandle, place: Path
 ) -> None:
@@ -328,6 +336,7 @@ def test_list_whose_making_ends_by_a_bug_leaves_nothing(medium: Medium, folder: 
     assert os.listdir(place) == []
 
 
+@pytest.mark.fault(1, 3, 6, 7, 8, 9, 10)
 @pytest.mark.parametrize("before", ["nothing", "another", "the same", "replaced"])
 @pytest.mark.parametrize("error", [errno.EIO, errno.ENOSPC])
 @pytest.mark.parametrize("for_ever", [False, True])
@@ -380,6 +389,7 @@ def test_whatever_fails_no_name_holds_half_a_list_and_nothing_old_is_lost(
     pytest.fail("it never stopped failing")
 
 
+@pytest.mark.fault(10)
 def test_folder_that_cannot_be_forced_is_an_error_though_the_list_is_whole(
     system: TreeSystem, medium: Medium, folder: FolderHandle, place: Path
 ) -> None:
@@ -390,6 +400,7 @@ def test_folder_that_cannot_be_forced_is_an_error_though_the_list_is_whole(
     assert (place / NAME).read_bytes() == DATA
 
 
+@pytest.mark.fault(11)
 def test_folder_that_knows_no_forcing_takes_a_list_all_the_same(
     system: TreeSystem, medium: Medium, folder: FolderHandle
 ) -> None:
@@ -398,6 +409,7 @@ def test_folder_that_knows_no_forcing_takes_a_list_all_the_same(
     assert rule.fired == 1
 
 
+@pytest.mark.fault(44)
 def test_cache_that_cannot_be_dropped_is_compared_as_it_stands(
     system: TreeSystem, medium: Medium, folder: FolderHandle
 ) -> None:

@@ -108,6 +108,7 @@ def test_list_of_the_reference_implementation_is_read(size: int) -> None:
     ]
 
 
+@pytest.mark.fault(84)
 @pytest.mark.parametrize("document", [_OF_ASCMHL, _CHAIN_OF_ASCMHL])
 def test_document_that_is_cut_off_anywhere_is_refused(document: bytes) -> None:
     for length in range(len(document) - 1):  # the last byte is a line feed
@@ -233,6 +234,7 @@ def test_what_a_list_cannot_hold_is_not_written() -> None:
         list(write_asc(CREATOR, AT, None, [], [sealed_file("a", names=("sha256",))], []))
 
 
+@pytest.mark.fault(84)
 @pytest.mark.parametrize(
     ("inside", "reason"),
     [
@@ -261,6 +263,7 @@ def test_what_no_honest_list_says_is_refused(inside: str, reason: str) -> None:
     assert reason in _refusal(f"<hashes>{inside}</hashes>")
 
 
+@pytest.mark.fault(82)
 @pytest.mark.parametrize(
     ("inside", "reason"),
     [
@@ -333,6 +336,7 @@ def test_chain_may_have_gaps_and_be_empty() -> None:
     assert read_chain([write_chain([])]) == []
 
 
+@pytest.mark.fault(82)
 @pytest.mark.parametrize(
     ("number", "name", "element", "reason"),
     [
@@ -367,12 +371,14 @@ def test_chain_out_of_order_is_refused(numbers: tuple[int, int]) -> None:
         read_chain([write_chain(links)])
 
 
+@pytest.mark.fault(84)
 def test_manifest_that_is_linked_twice_is_refused() -> None:
     links = [ChainLink(number, "0001_x.mhl", digest("c4")) for number in (1, 2)]
     with pytest.raises(UntrustedListError, match="listed twice"):
         read_chain([write_chain(links)])
 
 
+@pytest.mark.fault(84)
 def test_endless_chain_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pfndispatchcopy.hashlists.asc._MOST_GENERATIONS", 2)
     links = [ChainLink(number, f"{number:04d}_x.mhl", digest("c4")) for number in (1, 2, 3)]

@@ -55,6 +55,7 @@ def test_list_of_mhl_tool_is_read(size: int) -> None:
     ]
 
 
+@pytest.mark.fault(84)
 def test_list_that_is_cut_off_anywhere_is_refused() -> None:
     for length in range(len(_OF_MHL_TOOL) - 1):  # the last byte is a line feed
         with pytest.raises(UntrustedListError):
@@ -152,6 +153,7 @@ def test_names_are_read_with_every_space() -> None:
     ]
 
 
+@pytest.mark.fault(84)
 @pytest.mark.parametrize(
     ("inside", "reason"),
     [
@@ -183,6 +185,7 @@ def test_what_no_honest_list_says_is_refused(inside: str, reason: str) -> None:
     assert _refusal(f"<hash>{inside}</hash>").startswith("line 2: ")
 
 
+@pytest.mark.fault(84)
 def test_file_that_is_listed_twice_is_refused() -> None:
     assert "listed twice: a" in _refusal("<hash><file>a</file></hash>\n<hash><file>./a</file></hash>")
 

@@ -50,11 +50,13 @@ def _require_little(what: str, entries: int, bound: int) -> None:
 _EACH = pytest.mark.parametrize("what", ["legacy", "asc", "sums", "directory_hashes"])
 
 
+@pytest.mark.fault(84)
 @_EACH
 def test_list_takes_little_memory(what: str) -> None:
     _require_little(what, _EVERYDAY, _BOUND)
 
 
+@pytest.mark.fault(84)
 @pytest.mark.slow
 @pytest.mark.timeout(120)
 @_EACH

@@ -30,6 +30,7 @@ def test_path_inside_the_folder_is_taken(listed: str, path: str) -> None:
     assert safe_path(listed) == path
 
 
+@pytest.mark.fault(82)
 @pytest.mark.parametrize(
     "listed",
     [
@@ -90,6 +91,7 @@ def test_path_that_a_reader_would_change_is_not_listed() -> None:
     assert not can_be_listed("a//b")
 
 
+@pytest.mark.fault(84)
 def test_path_that_is_listed_twice_is_refused() -> None:
     seen = SeenPaths()
     seen.add("a")

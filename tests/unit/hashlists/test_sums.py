@@ -109,6 +109,7 @@ def test_name_that_is_no_utf_8_is_read() -> None:
     assert _one(_MD5.encode() + b"  \xff\xfe\n") == (os.fsdecode(b"\xff\xfe"), "md5")
 
 
+@pytest.mark.fault(84)
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
@@ -146,6 +147,7 @@ def test_line_that_fits_nothing_is_refused(line: str | bytes, reason: str) -> No
     assert _refusal(before + data).startswith(("line 3: ", "line 4: "))
 
 
+@pytest.mark.fault(84)
 def test_endless_line_is_not_read_to_its_end() -> None:
     def chunks() -> Iterator[bytes]:
         yield f"{_MD5}  a\n{_MD5}  ".encode()
@@ -162,6 +164,7 @@ def test_many_empty_lines_are_no_end() -> None:
     assert len(_read(f"\n\n\n{_MD5}  a\n\n\n{_MD5}  b\n\n")) == 2
 
 
+@pytest.mark.fault(84)
 def test_line_that_comes_again_is_one_and_a_contradiction_is_refused() -> None:
     assert [each.path for each in _read(f"{_MD5}  a\n{_MD5}  b\n{_MD5}  ./a\n")] == ["a", "b"]
     zero = "0" * 32

@@ -109,6 +109,7 @@ _BILLION_LAUGHS = (
 )
 
 
+@pytest.mark.fault(83)
 @pytest.mark.parametrize(
     "document",
     [
@@ -128,10 +129,12 @@ def test_document_types_and_entities_are_refused(document: str) -> None:
         root_of(document[:4096].encode())
 
 
+@pytest.mark.fault(83)
 def test_undeclared_entity_is_refused() -> None:
     assert _refusal("<list><hash><path>\n&nbsp;</path></hash></list>").startswith("line 2: not well-formed XML")
 
 
+@pytest.mark.fault(84)
 @pytest.mark.parametrize(
     "document",
     [
@@ -150,6 +153,7 @@ def test_other_encodings_are_called_by_their_name(document: bytes) -> None:
         root_of(document)
 
 
+@pytest.mark.fault(84)
 @pytest.mark.parametrize("encoding", ["iso-8859-1", "UTF-16", "cp1252", "no-such", "utf-7", "x" * 150])
 def test_declared_encodings_but_utf_8_are_refused(encoding: str) -> None:
     message = _refusal(f"<?xml version='1.0' encoding='{encoding}'?><list/>")
@@ -161,6 +165,7 @@ def test_declared_utf_8_is_read(encoding: str) -> None:
     assert _paths(f"<?xml version='1.0' encoding='{encoding}'?><list><hash><path>a</path></hash></list>") == ["a"]
 
 
+@pytest.mark.fault(84)
 @pytest.mark.parametrize(
     "document",
     [
@@ -198,6 +203,7 @@ def test_another_root_is_refused(root: str) -> None:
 _DOCUMENT = "<list><hash n='é'><path>a&amp;b</path><!-- c --><part><![CDATA[x]]></part></hash></list>"
 
 
+@pytest.mark.fault(84)
 def test_document_that_is_cut_off_anywhere_is_refused() -> None:
     whole = _DOCUMENT.encode()
     assert len(_read(whole)) == 1
@@ -235,6 +241,7 @@ def _endless(before: str, again: str, times: int = 1 << 20) -> Callable[[], Iter
     return chunks
 
 
+@pytest.mark.fault(84)
 @pytest.mark.parametrize(
     ("chunks", "reason"),
     [
@@ -272,6 +279,7 @@ def test_long_text_of_no_interest_is_read() -> None:
     assert len(list(read_records(chunks(), _SHAPE, lambda element: [element]))) == 1
 
 
+@pytest.mark.fault(84)
 @pytest.mark.parametrize(
     ("document", "reason"),
     [

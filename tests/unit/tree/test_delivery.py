@@ -311,6 +311,7 @@ def test_source_that_cannot_be_listed_whole_gives_no_list_anywhere(trial: TreeTr
     _require_no_list(trial, 1)
 
 
+@pytest.mark.fault(30)
 def test_file_that_cannot_be_read_gives_no_list_anywhere(trial: TreeTrial) -> None:
     rule = trial.fail("read", errno.EIO, name="small.txt", times=None)
     assert trial.run(2, mhl="asc").exit_code == 3
@@ -319,6 +320,7 @@ def test_file_that_cannot_be_read_gives_no_list_anywhere(trial: TreeTrial) -> No
     _require_no_list(trial, 1)
 
 
+@pytest.mark.fault(38)
 def test_second_reading_that_differs_gives_no_list(trial: TreeTrial) -> None:
     rule = trial.rule("read", flip, name="small.txt", nth=2)
     result = trial.run(2, mhl="asc", sums=("md5",), verify_source=VerifySource.AFTER_ALL)
@@ -328,6 +330,7 @@ def test_second_reading_that_differs_gives_no_list(trial: TreeTrial) -> None:
     _require_no_list(trial, 1)
 
 
+@pytest.mark.fault(40)
 def test_copy_that_is_read_back_wrong_gives_no_list(trial: TreeTrial) -> None:
     rule = trial.rule("read", flip, 0, name="clip.mov")
     result = trial.run(2, mhl="asc", sums=("md5",))
@@ -337,6 +340,7 @@ def test_copy_that_is_read_back_wrong_gives_no_list(trial: TreeTrial) -> None:
     _require_sealed_with_sums(trial, 1)
 
 
+@pytest.mark.fault(44)
 def test_what_could_only_be_compared_in_the_cache_is_never_listed(trial: TreeTrial) -> None:
     trial.occupy(0, "clip.mov", trial.files["clip.mov"])
     rules = [
@@ -878,6 +882,7 @@ def faults_from_the_lists_on(monkeypatch: pytest.MonkeyPatch) -> list[AnyCall]:
     return faults
 
 
+@pytest.mark.fault(1, 3, 6, 7, 8, 9, 10)
 @pytest.mark.parametrize(
     ("error", "for_ever", "has_history"),
     [
@@ -937,6 +942,7 @@ def _require_readable(trial: TreeTrial) -> None:
         assert sorted(_sums(path)) == sorted([*listable_files(trial.card), *lists])
 
 
+@pytest.mark.fault(40)
 @pytest.mark.parametrize(
     ("name", "nth", "options"),
     [
@@ -1003,6 +1009,7 @@ def test_folders_that_may_not_be_written_get_their_lists_and_keep_their_modes(
         trial.system.heal()
 
 
+@pytest.mark.fault(27)
 def test_destination_that_hangs_over_its_list_does_not_hold_the_others(trial: TreeTrial) -> None:
     rule = trial.system.hang("rename_to_free_name", trial.release, where=f"/d0/{CARD}/ascmhl/")
     result = trial.run_within(20, 3, mhl="asc", stall_timeout_s=0.3)
@@ -1014,6 +1021,7 @@ def test_destination_that_hangs_over_its_list_does_not_hold_the_others(trial: Tr
     trial.require_copied(0)
 
 
+@pytest.mark.fault(27)
 def test_hung_destination_that_comes_back_is_completed_by_the_next_run(trial: TreeTrial) -> None:
     rule = trial.system.hang("flush", trial.release, where=f"/d0/{CARD}/ascmhl/")
     assert trial.run_within(20, 2, mhl="asc", stall_timeout_s=0.3).exit_code == 3
@@ -1047,6 +1055,7 @@ def test_run_that_is_stopped_half_way_writes_no_list_and_the_next_one_does(trial
     _require_sealed(trial, 0)
 
 
+@pytest.mark.fault(57)
 @pytest.mark.parametrize("has_history", [False, True])
 @pytest.mark.parametrize("mhl", ["asc", "legacy"])
 def test_temporary_files_of_lists_of_a_killed_run_are_swept(mhl: str, has_history: bool, trial: TreeTrial) -> None:
@@ -1103,6 +1112,7 @@ def test_lists_of_another_run_into_the_same_folder_are_not_swept(trial: TreeTria
     assert sorted(listed) == [["a.mov", "b.mov"], ["c.mov", "d.mov"]]
 
 
+@pytest.mark.fault(69)
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no FIFOs here")
 @pytest.mark.parametrize("number", [None, 0])
 def test_pipe_in_a_history_does_not_hold_the_run(number: int | None, trial: TreeTrial) -> None:
@@ -1120,6 +1130,7 @@ def test_pipe_in_a_history_does_not_hold_the_run(number: int | None, trial: Tree
         assert [each.success for each in result.destinations] == [False, True]
 
 
+@pytest.mark.fault(80)
 def test_folder_of_lists_that_is_a_link_is_not_written_through(trial: TreeTrial, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -1144,6 +1155,7 @@ def test_something_else_under_the_name_of_a_sum_file_is_left_alone(kind: str, tr
     assert not path.is_file()
 
 
+@pytest.mark.fault(74)
 @pytest.mark.parametrize("letter", ["x", "é"])
 def test_longest_name_of_a_folder_leaves_room_for_its_lists(letter: str, tmp_path: Path) -> None:
     name = letter * (255 // len(letter.encode()))

@@ -129,6 +129,7 @@ def test_folders_that_are_missing_are_made_and_all_have_the_times_of_the_source(
     assert finish.told == []
 
 
+@pytest.mark.fault(71)
 def test_modes_are_kept_but_give_nobody_rights(finish: _Finish, card: Path, disk: Path) -> None:
     for name, mode in (("open", 0o755), ("closed", 0o700), ("shared", 0o2775), ("sticky", 0o1777)):
         (card / name).mkdir()
@@ -225,6 +226,7 @@ def test_source_is_not_changed(finish: _Finish, card: Path) -> None:
     assert sorted(str(path.relative_to(card)) for path in card.rglob("*")) == ["a", "a/b", "a/x"]
 
 
+@pytest.mark.fault(75)
 def test_tree_that_is_deeper_than_a_path_can_be_is_finished(faulty: FaultySystem, card: Path, disk: Path) -> None:
     names = [f"level-{number:03}-of-a-deep-tree" for number in range(200)]
     fd = os.open(card, os.O_RDONLY)
@@ -353,6 +355,7 @@ def test_folder_that_has_vanished_from_the_source_is_there_all_the_same(
     assert (disk / "card/a").is_dir()
 
 
+@pytest.mark.fault(22)
 def test_destination_that_was_replaced_in_the_middle_is_an_error(finish: _Finish, card: Path, disk: Path) -> None:
     def replace() -> None:
         disk.rename(disk.with_name("away"))
@@ -366,6 +369,7 @@ def test_destination_that_was_replaced_in_the_middle_is_an_error(finish: _Finish
     assert list(disk.iterdir()) == []
 
 
+@pytest.mark.fault(80)
 def test_planted_link_is_not_followed_to_finish_a_folder(finish: _Finish, card: Path, disk: Path) -> None:
     (card / "a").mkdir()
     (disk.parent / "victim").mkdir(mode=0o700)
@@ -469,6 +473,7 @@ def test_only_files_of_which_a_digest_is_known_are_read(proof: _Proof, faulty: F
     assert [call for call, _ in faulty.calls].count("open_source_name") == 1
 
 
+@pytest.mark.fault(38)
 def test_source_that_gives_other_bytes_is_found_and_the_others_are_read(
     proof: _Proof, faulty: FaultySystem, card: Path
 ) -> None:
@@ -486,6 +491,7 @@ def test_source_that_gives_other_bytes_is_found_and_the_others_are_read(
     assert [call for call, _ in faulty.calls].count("open_source_name") == 4
 
 
+@pytest.mark.fault(38)
 def test_every_source_that_was_changed_is_found(proof: _Proof, card: Path) -> None:
     with open(card / "a.mov", "r+b") as file:
         file.seek(2_999_999)
@@ -495,6 +501,7 @@ def test_every_source_that_was_changed_is_found(proof: _Proof, card: Path) -> No
     assert sorted(path for path, _ in proof.found()) == ["a.mov", "sub/d.mov", "sub/deep/c.mov"]
 
 
+@pytest.mark.fault(30)
 @pytest.mark.parametrize(("call", "where"), [("open_source_name", "/b.mov"), ("open_subfolder", "/deep"), ("read", "")])
 def test_source_that_cannot_be_read_again_is_not_proven(
     call: str, where: str, proof: _Proof, faulty: FaultySystem
@@ -506,12 +513,14 @@ def test_source_that_cannot_be_read_again_is_not_proven(
     assert where.strip("/") in path
 
 
+@pytest.mark.fault(36)
 def test_source_that_has_vanished_is_not_proven(proof: _Proof, card: Path) -> None:
     shutil.rmtree(card / "sub")
     found = {path: notice.errno for path, notice in proof.found()}
     assert found == {path: "ENOENT" for path in _SIZES if path.startswith("sub/")}
 
 
+@pytest.mark.fault(80)
 def test_link_that_was_put_in_place_of_a_source_is_not_followed(proof: _Proof, card: Path) -> None:
     (card / "a.mov").rename(card.parent / "a.mov")
     (card / "a.mov").symlink_to("../a.mov")

@@ -17,7 +17,7 @@ import pytest
 from pfndispatchcopy import CopyOptions, State, TreeResult
 from pfndispatchcopy.engine import lanes
 from pfndispatchcopy.errors import RefusedError
-from pfndispatchcopy.events import ErrorEvent, PlanEvent, WarningEvent
+from pfndispatchcopy.events import AmendedEvent, ErrorEvent, FileEvent, PlanEvent, WarningEvent
 from pfndispatchcopy.fileio import native_system
 from pfndispatchcopy.fileio.locks import FileLock
 from pfndispatchcopy.fileio.names import journal_name, lock_name, temporary_stem
@@ -87,6 +87,19 @@ def test_stopped_run_leaves_a_record_of_what_is_done(trial: TreeTrial) -> None:
         assert [record.path for _, record in found] == [f"{CARD}/{name}" for name in _DONE]
         assert {proof for proof, _ in found} == {Proof(State.VERIFIED, ReadBack.EVICTED, ("xxh64be",))}
         assert found[1][1].digests == ("ef46db3751d8e999",)
+
+
+def test_what_the_record_holds_is_told_of_beside_the_files_of_the_run(trial: TreeTrial) -> None:
+    _interrupt(trial)
+    trial.run(2)
+    told = {event.path: event for event in trial.events if isinstance(event, AmendedEvent)}
+    assert sorted(told) == sorted(_DONE)
+    assert [event.path for event in trial.events if isinstance(event, FileEvent)] == ["sub/small.txt"]
+    for name, event in told.items():
+        assert len(event.hashes["xxh64be"]) == 16
+        assert [(each.location, each.state, each.read_back) for each in event.destinations] == [
+            (str(trial.copy(number, name)), State.VERIFIED, ReadBack.EVICTED) for number in range(2)
+        ]
 
 
 def test_next_run_copies_what_is_missing_and_nothing_again(trial: TreeTrial) -> None:
@@ -394,12 +407,14 @@ def _require_doubted(trial: TreeTrial, words: str) -> None:
     assert notice.destination == trial.label(0)
 
 
+@pytest.mark.fault(87)
 def test_record_that_others_could_write_to_is_not_believed(trial: TreeTrial) -> None:
     _interrupt(trial)
     _record(trial, 0).chmod(0o666)
     _require_doubted(trial, "others could write to it")
 
 
+@pytest.mark.fault(79, 87)
 @pytest.mark.parametrize("what", ["link", "FIFO"])
 def test_what_was_planted_at_the_name_of_the_record_is_neither_followed_nor_waited_for(
     what: str, trial: TreeTrial
@@ -432,6 +447,7 @@ def _plant(trial: TreeTrial, *records: Record, number: int = 0) -> None:
     path.chmod(0o600)
 
 
+@pytest.mark.fault(87)
 @pytest.mark.parametrize(
     "path",
     [
@@ -457,6 +473,7 @@ def test_path_that_the_run_does_not_have_is_ignored(path: str, trial: TreeTrial)
     assert not [each for call, each in trial.system.calls if "outside" in each or each == "/etc/passwd"]
 
 
+@pytest.mark.fault(87)
 @pytest.mark.parametrize("name", ["../../outside", "/outside", "sub/../../../outside"])
 def test_name_in_a_record_that_leads_out_of_its_folder_is_ignored(name: str, trial: TreeTrial) -> None:
     """A file elsewhere of the right size and time is no copy."""
@@ -471,6 +488,7 @@ def test_name_in_a_record_that_leads_out_of_its_folder_is_ignored(name: str, tri
     assert trial.copy(0, "clip.mov").exists()
 
 
+@pytest.mark.fault(87)
 def test_record_of_files_that_are_not_there_proves_nothing(trial: TreeTrial) -> None:
     mtime_ns = (trial.card / "clip.mov").stat().st_mtime_ns
     _plant(trial, Record(f"{CARD}/clip.mov", 20_000, mtime_ns, ("0" * 16,)))
@@ -479,6 +497,7 @@ def test_record_of_files_that_are_not_there_proves_nothing(trial: TreeTrial) -> 
     assert _reads(trial) == [1, 1, 1]
 
 
+@pytest.mark.fault(80, 87)
 def test_record_is_not_believed_through_a_planted_folder(trial: TreeTrial) -> None:
     mtime_ns = (trial.card / "sub/small.txt").stat().st_mtime_ns
     outside = trial.root / "outside"
@@ -599,6 +618,7 @@ def test_record_that_cannot_be_begun_leaves_nothing_and_costs_no_other_destinati
     trial.require_no_partials()
 
 
+@pytest.mark.fault(27)
 @pytest.mark.leaks
 def test_destination_that_hangs_while_its_record_is_written_is_given_up(trial: TreeTrial) -> None:
     def hang(real: Callable[[], Any], *arguments: Any) -> Any:
@@ -634,6 +654,7 @@ class _Held:
         self.system.close_folder(self.folder)
 
 
+@pytest.mark.fault(56)
 def test_second_run_is_refused_and_told_who_has_the_folder(trial: TreeTrial) -> None:
     refusals: list[RefusedError] = []
 
@@ -662,6 +683,7 @@ def test_second_run_is_refused_and_told_who_has_the_folder(trial: TreeTrial) -> 
     assert not (trial.root / "elsewhere").exists()
 
 
+@pytest.mark.fault(56)
 def test_refused_run_leaves_nothing_on_the_other_destinations(trial: TreeTrial) -> None:
     held = _Held(trial.root / "d1")
     with pytest.raises(RefusedError, match=_OWNER):
@@ -694,6 +716,7 @@ def test_every_one_of_several_sources_is_locked(trial: TreeTrial) -> None:
     trial.require_no_partials()
 
 
+@pytest.mark.fault(56)
 def test_lock_is_waited_for_on_request(trial: TreeTrial) -> None:
     held = _Held(trial.root / "d0")
     timer = threading.Timer(0.3, held.release)
@@ -724,6 +747,7 @@ def test_what_the_other_run_has_copied_meanwhile_is_not_copied_again(strategy: S
     trial.require_good(result, 0)
 
 
+@pytest.mark.fault(56)
 def test_lock_is_waited_for_no_longer_than_was_asked(trial: TreeTrial) -> None:
     held = _Held(trial.root / "d0")
     begin = monotonic()
@@ -755,6 +779,7 @@ def test_cancel_ends_the_waiting_for_a_lock(trial: TreeTrial) -> None:
     assert trial.names(0) == []
 
 
+@pytest.mark.fault(57)
 def test_lock_of_a_dead_run_blocks_nobody(trial: TreeTrial) -> None:
     (trial.root / "d0").mkdir()
     pid = os.fork()
@@ -768,6 +793,25 @@ def test_lock_of_a_dead_run_blocks_nobody(trial: TreeTrial) -> None:
     result = trial.run(1)
     assert result.exit_code == 0
     trial.require_good(result, 0)
+
+
+@pytest.mark.fault(17)
+def test_lock_is_given_up_when_there_is_no_memory_to_remove_the_record(
+    trial: TreeTrial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fired: list[str] = []
+
+    def fail(journal: Journal) -> None:
+        journal.close()
+        fired.append(journal.name)
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "remove", fail)
+        trial.run(1)
+    assert fired == [journal_name(CARD)]
+    assert not (trial.root / "d0" / lock_name(CARD)).exists()
+    assert trial.run_again(1).exit_code == 0
 
 
 def test_lock_names_this_run_while_it_goes_on_and_is_gone_afterwards(trial: TreeTrial) -> None:
@@ -784,6 +828,7 @@ def test_lock_names_this_run_while_it_goes_on_and_is_gone_afterwards(trial: Tree
     trial.require_no_partials()
 
 
+@pytest.mark.fault(1)
 def test_full_disk_takes_a_lock_without_its_owner(trial: TreeTrial) -> None:
     rule = trial.system.fail("write", errno.ENOSPC, where=lock_name(CARD))
     result = trial.run(1)
@@ -800,6 +845,7 @@ def test_lock_that_cannot_be_made_costs_that_destination(trial: TreeTrial) -> No
     assert trial.names(1) == []
 
 
+@pytest.mark.fault(79, 87)
 def test_planted_fifo_at_the_name_of_the_lock_is_not_waited_for(trial: TreeTrial) -> None:
     (trial.root / "d0").mkdir()
     fifo = trial.root / "d0" / lock_name(CARD)
@@ -818,6 +864,7 @@ def _stale(trial: TreeTrial, name: str, number: int = 0) -> Path:
     return trial.occupy(number, os.path.join(folder, f"{temporary_stem(last)}0badc0de.partial"), b"half a copy")
 
 
+@pytest.mark.fault(57)
 def test_temporary_files_of_a_dead_run_are_swept(trial: TreeTrial) -> None:
     stale = [_stale(trial, name) for name in _NAMES]
     result = trial.run(2)
@@ -861,6 +908,7 @@ def test_nothing_is_swept_where_there_are_no_locks(trial: TreeTrial) -> None:
     trial.require_no_partials()
 
 
+@pytest.mark.fault(57)
 @pytest.mark.parametrize("name", [".", journal_name(CARD)])
 def test_own_small_files_of_a_killed_run_are_swept(name: str, trial: TreeTrial) -> None:
     (trial.root / "d0").mkdir()
@@ -929,6 +977,7 @@ def test_run_that_is_cancelled_before_anything_is_written_leaves_no_folder(trial
     assert not (trial.root / "new").exists()
 
 
+@pytest.mark.fault(21)
 @pytest.mark.parametrize("call", ["replace_name", "remove_name"])
 def test_folder_in_which_names_cannot_be_changed_is_of_no_use(call: str, trial: TreeTrial) -> None:
     """As an append-only one: files can be made, and neither renamed nor removed."""

@@ -123,17 +123,20 @@ def _refusal(*destinations: FoundDestination, **named: Any) -> RefusedError:
 # -- what lies in what ------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault(63)
 def test_destination_whose_copy_would_be_the_source_is_refused() -> None:
     error = _refusal(_destination(tops=(Identity(1, 100),)))
     assert (error.operation, error.path) == ("same-file", "/d0")
 
 
+@pytest.mark.fault(65)
 def test_content_into_its_own_folder_is_refused() -> None:
     content = [_source(_CONTENT)]
     same = _destination(anchor=Identity(1, 100), tops=(Identity(1, 100),))
     assert _refusal(same, tree=_tree((_CONTENT, {"a": 1})), sources=content).operation == "same-file"
 
 
+@pytest.mark.fault(65)
 @pytest.mark.parametrize("missing", [(), ("new",), ("new", "er")])
 def test_destination_inside_the_source_is_refused(missing: tuple[str, ...]) -> None:
     inside = Identity(1, 300)
@@ -143,16 +146,29 @@ def test_destination_inside_the_source_is_refused(missing: tuple[str, ...]) -> N
     assert "/mnt/card" in str(error)
 
 
+@pytest.mark.fault(63)
 def test_destination_that_is_the_source_by_another_name_is_refused() -> None:
     assert _refusal(_destination(anchor=Identity(1, 100))).operation == "inside"
 
 
+@pytest.mark.fault(65)
+@pytest.mark.parametrize("missing", [(), ("new",)])
+def test_destination_that_is_a_folder_of_the_source_by_a_way_of_its_own_is_refused(missing: tuple[str, ...]) -> None:
+    """As through a bind mount: nothing that is above it shows where it is."""
+    tree = _tree((_CARD, {"a": 1}))
+    tree.identities.add(Identity(1, 300))
+    error = _refusal(_destination(anchor=Identity(1, 300), missing=missing), tree=tree)
+    assert (error.operation, error.path) == ("inside", "/d0")
+
+
+@pytest.mark.fault(65)
 def test_source_inside_the_copy_is_refused() -> None:
     error = _refusal(_destination(tops=(Identity(1, 50),)))
     assert error.operation == "inside"
     assert "source is inside the destination" in str(error)
 
 
+@pytest.mark.fault(65)
 def test_every_source_is_held_against_every_destination() -> None:
     other = SourceRoot("/mnt/other", "/mnt/other", "other")
     tree = _tree((_CARD, {"a": 1}), (other, {"b": 1}))
@@ -175,6 +191,7 @@ def test_destination_in_the_folder_of_a_file_is_good() -> None:
     assert _plan(below_it, tree=_tree((file, {"a": 1})), sources=[source])
 
 
+@pytest.mark.fault(63)
 def test_file_that_would_be_copied_onto_itself_is_refused() -> None:
     file = SourceRoot("/mnt/card/a", "/mnt/card", "", only="a")
     source = _source(file, identity=Identity(1, 101))
@@ -185,6 +202,7 @@ def test_file_that_would_be_copied_onto_itself_is_refused() -> None:
 # -- two that are one -------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault(66)
 @pytest.mark.parametrize("missing", [(), ("new",)])
 def test_one_destination_twice_is_refused(missing: tuple[str, ...]) -> None:
     same: dict[str, Any] = {"anchor": Identity(10, 2), "missing": missing}
@@ -199,6 +217,7 @@ def test_missing_folders_tell_destinations_apart() -> None:
     assert _plan(_destination(0, missing=("x",), **same), _destination(1, missing=("y",), **same))
 
 
+@pytest.mark.fault(66)
 @pytest.mark.parametrize("is_swapped", [False, True])
 @pytest.mark.parametrize("missing", [(), ("new",)])
 def test_destination_inside_the_copy_on_another_one_is_refused(missing: tuple[str, ...], is_swapped: bool) -> None:
@@ -211,6 +230,7 @@ def test_destination_inside_the_copy_on_another_one_is_refused(missing: tuple[st
     assert "/d1 is inside the copy on /d0" in str(error)
 
 
+@pytest.mark.fault(66)
 @pytest.mark.parametrize("is_swapped", [False, True])
 @pytest.mark.parametrize("above", [(), ("new",)])
 def test_destination_inside_a_copy_that_is_still_to_be_made_is_refused(
@@ -250,6 +270,7 @@ def test_destination_that_cannot_be_reached_does_not_stop_the_others(reachable: 
 # -- two sources of one name ------------------------------------------------------------------------------
 
 
+@pytest.mark.fault(67)
 @pytest.mark.parametrize(
     ("one", "other"),
     [
@@ -273,6 +294,7 @@ def test_sources_of_different_names_are_good() -> None:
     assert _plan(_destination(sources=4), tree=tree).event.files == 4
 
 
+@pytest.mark.fault(67)
 @pytest.mark.parametrize(
     "other",
     [SourceRoot("/y/a", "/y", "", only="a"), SourceRoot("/y/sub", "/y/sub", "sub"), SourceRoot("/y/a", "/y/a", "a")],
@@ -282,6 +304,7 @@ def test_source_that_would_go_to_a_name_in_the_content_of_another_is_refused(oth
     assert other.label in str(_refusal(_destination(sources=2), tree=tree))
 
 
+@pytest.mark.fault(67)
 @pytest.mark.parametrize("names", [("\u00e9", "e\u0301"), ("Card", "CARD")])
 def test_sources_whose_names_are_one_on_some_file_systems_are_refused(names: tuple[str, str]) -> None:
     tree = _tree(*((SourceRoot(f"/{n}/{name}", f"/{n}/{name}", name), {"a": 1}) for n, name in enumerate(names)))
@@ -291,6 +314,7 @@ def test_sources_whose_names_are_one_on_some_file_systems_are_refused(names: tup
 # -- what does not fit ------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault(74)
 def test_name_that_is_too_long_for_a_destination_is_refused() -> None:
     tree = _card({"sub/" + "n" * 144: 1, "short": 1})
     error = _refusal(_destination(0), _destination(1, longest_name=143), tree=tree)
@@ -301,6 +325,7 @@ def test_name_that_is_too_long_for_a_destination_is_refused() -> None:
     assert _plan(_destination(longest_name=None), tree=tree)
 
 
+@pytest.mark.fault(74)
 def test_length_of_a_name_is_counted_in_bytes() -> None:
     tree = _card({"\u00e9" * 72: 1})
     assert _refusal(_destination(longest_name=143), tree=tree).errno == "ENAMETOOLONG"
@@ -309,6 +334,7 @@ def test_length_of_a_name_is_counted_in_bytes() -> None:
     assert _plan(_destination(longest_name=144), tree=_card({"\udcff" * 144: 1}))
 
 
+@pytest.mark.fault(74)
 def test_folder_whose_name_is_too_long_for_a_destination_is_refused() -> None:
     name = "n" * 144
     for tree in (_card({f"{name}/a": 1}), _card({f"x/{name}/": 0}), _tree((SourceRoot(name, name, name), {"a": 1}))):
@@ -317,6 +343,7 @@ def test_folder_whose_name_is_too_long_for_a_destination_is_refused() -> None:
     assert _plan(_destination(longest_name=143), tree=_card({"/".join(["n" * 100] * 9): 1}))
 
 
+@pytest.mark.fault(5)
 @pytest.mark.parametrize("filesystem", ["vfat", "msdos", "msdosfs", "fat32"])
 def test_file_of_four_gib_is_refused_on_fat(filesystem: str) -> None:
     on_fat = _destination(0, mount=Mount(filesystem, "/d0"))
@@ -352,6 +379,7 @@ def test_destinations_on_one_volume_add_up() -> None:
     assert _plan(*(each._replace(anchor=Identity(70 + each.number, 2)) for each in pair))
 
 
+@pytest.mark.fault(23)
 def test_volume_of_its_own_can_be_required() -> None:
     pair = _destination(0), _destination(1, is_own_volume=False)
     error = _refusal(*pair, require_mount=True)
@@ -360,6 +388,7 @@ def test_volume_of_its_own_can_be_required() -> None:
     assert _plan(_destination(0), require_mount=True)
 
 
+@pytest.mark.fault(78)
 def test_refusal_shows_hostile_names_safely() -> None:
     label = "/x\x1b[2J\n"
     root = SourceRoot(label, label, "x\x1b")
@@ -370,6 +399,14 @@ def test_refusal_shows_hostile_names_safely() -> None:
 
 
 # -- warnings ---------------------------------------------------------------------------------------------
+
+
+def test_source_with_nothing_in_it_may_be_a_card_that_is_not_mounted() -> None:
+    assert _warnings(tree=_card({})) == ["/mnt/card: there is nothing to copy: is the card mounted?"]
+    assert _warnings(tree=_card({"empty folder/": None})) == []
+    left_out = _card({})
+    left_out.left_out.append(LeftOut("/mnt/card/x", "excluded by x", is_wished=True))
+    assert _warnings(tree=left_out) == ["/mnt/card: there is nothing to copy: all of it is left out"]
 
 
 def _warnings(*destinations: FoundDestination, tree: Tree | None = None) -> list[str]:

@@ -138,6 +138,7 @@ def test_source_that_is_not_there_is_refused(faulty: FaultySystem, tmp_path: Pat
         assert _refusal(faulty, label).errno == reason
 
 
+@pytest.mark.fault(69)
 def test_source_that_is_neither_folder_nor_file_is_refused_and_never_opened(
     faulty: FaultySystem, tmp_path: Path
 ) -> None:
@@ -413,6 +414,7 @@ def _room_of(path: Path) -> int:
     return path.stat().st_blocks * 512
 
 
+@pytest.mark.fault(57)
 def test_temporary_files_of_dead_runs_are_found_and_their_room_counts_as_free(faulty: FaultySystem, disk: Path) -> None:
     names = [_stale(disk, "card", "a.mov"), _stale(disk, "card/sub", "b.mov"), _stale(disk, "card/sub", "b.mov")]
     room = sum(_room_of(path) for path in partials(disk))

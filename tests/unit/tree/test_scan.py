@@ -186,6 +186,7 @@ def deep(card: Path) -> Iterator[list[str]]:
     os.close(way.pop())
 
 
+@pytest.mark.fault(75)
 @pytest.mark.skipif(os.name != "posix", reason="no descriptors for folders")
 def test_tree_that_is_deeper_than_a_path_can_be_is_found_whole(
     faulty: FaultySystem, card: Path, deep: list[str]
@@ -197,6 +198,7 @@ def test_tree_that_is_deeper_than_a_path_can_be_is_found_whole(
     _require_order(tree)
 
 
+@pytest.mark.fault(75)
 @pytest.mark.skipif(os.name != "posix", reason="no descriptors for folders")
 def test_list_may_name_what_is_deeper_than_a_path_can_be(faulty: FaultySystem, card: Path, deep: list[str]) -> None:
     path = "/".join([*deep, "clip.mov"])
@@ -230,6 +232,7 @@ def test_few_folders_are_open_at_once_however_many_there_are(faulty: FaultySyste
 # -- what is no file --------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault(69)
 def test_fifo_and_socket_are_left_out_and_never_opened(
     faulty: FaultySystem, card: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -247,6 +250,7 @@ def test_fifo_and_socket_are_left_out_and_never_opened(
     assert not {call for call, _ in faulty.calls} & {"open_source", "open_source_name", "open_name", "read"}
 
 
+@pytest.mark.fault(69)
 @pytest.mark.parametrize(
     ("kind", "reason"),
     [(stat.S_IFBLK, "a device"), (stat.S_IFCHR, "a device"), (0o150000, "no regular file")],
@@ -266,6 +270,7 @@ def test_what_else_is_no_file_is_left_out_with_its_kind(
     assert _files(tree) == ["a.mov"]
 
 
+@pytest.mark.fault(69)
 @pytest.mark.skipif(not os.path.exists("/dev/null"), reason="no such device")
 def test_real_device_is_left_out(faulty: FaultySystem) -> None:
     tree = _scan(faulty, Path("/dev"), only=["null"])
@@ -309,6 +314,7 @@ def links(card: Path) -> Path:
     return card
 
 
+@pytest.mark.fault(70)
 def test_links_are_copied_as_links_and_never_followed(faulty: FaultySystem, links: Path) -> None:
     tree = _scan(faulty, links)
     made_anew = {tree.path_of(file) for file in tree.files if file.is_link}
@@ -337,6 +343,7 @@ def test_followed_link_stands_for_what_it_leads_to(faulty: FaultySystem, links: 
     _require_order(tree)
 
 
+@pytest.mark.fault(70)
 def test_followed_link_that_leads_nowhere_is_a_failure(faulty: FaultySystem, links: Path) -> None:
     tree = _scan(faulty, links, symlinks=Symlinks.FOLLOW)
     failed = {os.path.relpath(each.path, links): each for each in tree.failures}
@@ -348,6 +355,7 @@ def test_followed_link_that_leads_nowhere_is_a_failure(faulty: FaultySystem, lin
     assert all("missing on every destination" in each.message for each in tree.failures)
 
 
+@pytest.mark.fault(70)
 def test_followed_link_to_a_folder_above_it_is_no_endless_tree(faulty: FaultySystem, links: Path) -> None:
     tree = _scan(faulty, links, symlinks=Symlinks.FOLLOW)
     assert _left_out(tree, links) == {"sub/up": "a link to a folder that it is in"}
@@ -358,6 +366,7 @@ def test_followed_link_to_a_folder_above_it_is_no_endless_tree(faulty: FaultySys
     assert len(again.folders) < 20
 
 
+@pytest.mark.fault(70)
 def test_followed_link_out_of_the_source_and_back_into_it_ends(faulty: FaultySystem, card: Path) -> None:
     _fill(card, "a.mov")
     (card / "above").symlink_to("..")
@@ -417,6 +426,7 @@ def test_hard_links_within_the_tree_are_counted(faulty: FaultySystem, tmp_path: 
     assert _scan(faulty, tmp_path / "other").hard_links == 0
 
 
+@pytest.mark.fault(72)
 def test_files_with_holes_are_counted(faulty: FaultySystem, card: Path) -> None:
     make_file(card / "whole", 300_000)
     _fill(card, "small")
@@ -432,6 +442,7 @@ def test_files_with_holes_are_counted(faulty: FaultySystem, card: Path) -> None:
 # -- faults -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault(39)
 def test_listing_that_breaks_off_is_reported_and_what_it_gave_is_kept(faulty: FaultySystem, card: Path) -> None:
     def break_off(real: Callable[[], Iterator[os.DirEntry[str]]], folder: FolderHandle) -> Iterator[os.DirEntry[str]]:
         listing = real()
@@ -451,6 +462,7 @@ def test_listing_that_breaks_off_is_reported_and_what_it_gave_is_kept(faulty: Fa
     assert "missing on every destination" in failure.message
 
 
+@pytest.mark.fault(39)
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ENODEV, errno.ESTALE, errno.EMFILE])
 @pytest.mark.parametrize(
     ("call", "where", "failed", "lost"),
@@ -489,6 +501,7 @@ def test_every_fault_is_reported_not_only_the_first(faulty: FaultySystem, card: 
     assert _files(tree) == ["d1/x", "d3/x"]
 
 
+@pytest.mark.fault(36)
 def test_file_that_vanishes_before_it_was_looked_at_is_reported(faulty: FaultySystem, card: Path) -> None:
     _fill(card, "a", "b")
     rule = faulty.fail("status_of_name", errno.ENOENT, where="/card/a")
@@ -498,6 +511,7 @@ def test_file_that_vanishes_before_it_was_looked_at_is_reported(faulty: FaultySy
     assert _files(tree) == ["b"]
 
 
+@pytest.mark.fault(80)
 def test_folder_that_turned_into_a_link_is_not_followed(faulty: FaultySystem, card: Path) -> None:
     def swap(real: Callable[[], FolderHandle], folder: FolderHandle, name: str) -> FolderHandle:
         (card / "sub").rename(card / "moved")
@@ -513,6 +527,7 @@ def test_folder_that_turned_into_a_link_is_not_followed(faulty: FaultySystem, ca
     assert [each.path for each in tree.failures] == [str(card / "sub")]
 
 
+@pytest.mark.fault(37)
 @pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="root may look into every folder")
 def test_folder_that_may_not_be_looked_into_is_reported(faulty: FaultySystem, card: Path) -> None:
     _fill(card, "closed/a", "open/b")
@@ -525,6 +540,7 @@ def test_folder_that_may_not_be_looked_into_is_reported(faulty: FaultySystem, ca
     assert _files(tree) == ["open/b"]
 
 
+@pytest.mark.fault(78)
 def test_hostile_name_is_reported_without_control_characters(faulty: FaultySystem, card: Path) -> None:
     _fill(card, "\x1b[2J\n/x")
     rule = faulty.fail("entries", errno.EIO, where="\x1b[2J\n/")
@@ -712,6 +728,7 @@ def test_listed_path_that_is_missing_is_reported_and_the_others_are_copied(fault
     assert failed == {"gone": "ENOENT", "sub/gone": "ENOENT", "file/x": "ENOTDIR"}
 
 
+@pytest.mark.fault(70)
 def test_listed_path_through_a_link_does_not_leave_the_source(faulty: FaultySystem, links: Path) -> None:
     tree = _scan(faulty, links, only=["out/b.mov"])
     assert tree.files == []
@@ -793,6 +810,7 @@ def _tree_of(*paths: str) -> Tree:
     return tree
 
 
+@pytest.mark.fault(67)
 @pytest.mark.parametrize(
     ("paths", "names"),
     [
@@ -815,6 +833,7 @@ def test_names_that_differ_or_lie_in_different_folders_do_not_collide() -> None:
     assert list(_tree_of("a.mov", "A.MOV").collisions(lambda name: name)) == []
 
 
+@pytest.mark.fault(67)
 def test_scanned_names_that_collide_are_told(faulty: FaultySystem, card: Path) -> None:
     _fill(card, "sub/Clip.mov", "sub/clip.mov", "sub/other.mov")
     if len(list((card / "sub").iterdir())) < 3:
@@ -823,6 +842,7 @@ def test_scanned_names_that_collide_are_told(faulty: FaultySystem, card: Path) -
     assert pairs == [{"card/sub/Clip.mov", "card/sub/clip.mov"}]
 
 
+@pytest.mark.fault(67)
 def test_sources_collide_where_they_go_to_one_folder(faulty: FaultySystem, tmp_path: Path) -> None:
     _fill(tmp_path, "one/Clip.mov", "two/sub/clip.mov")
     content, below = (SourceRoot(str(tmp_path / name), str(tmp_path / name), "") for name in ("one", "two/sub"))
@@ -844,3 +864,10 @@ def test_names_directly_below_a_destination_are_those_of_the_source_or_of_its_co
     assert tree.top_names(0) == {"a.mov", "sub", "empty"}
     tree.roots = (SourceRoot("card/a.mov", "/card", "", only="a.mov"),)
     assert tree.top_names(0) == {"a.mov"}
+
+
+def test_folders_that_are_listed_are_known_by_what_they_are(card: Path, faulty: FaultySystem) -> None:
+    _fill(card, "a/b/", "left/out/")
+    tree = _scan(faulty, card, exclude=["left"])
+    known = {(each.device, each.inode) for each in tree.identities}
+    assert known == {(path.stat().st_dev, path.stat().st_ino) for path in (card, card / "a", card / "a/b")}

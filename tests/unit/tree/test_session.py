@@ -16,7 +16,16 @@ import pytest
 from pfndispatchcopy import CopyOptions, State, TreeResult
 from pfndispatchcopy.engine import lanes
 from pfndispatchcopy.errors import PfnDispatchCopyError, RefusedError, UsageError
-from pfndispatchcopy.events import ErrorEvent, Event, FileEvent, LeftOutEvent, PlanEvent, ProgressEvent, WarningEvent
+from pfndispatchcopy.events import (
+    AmendedEvent,
+    ErrorEvent,
+    Event,
+    FileEvent,
+    LeftOutEvent,
+    PlanEvent,
+    ProgressEvent,
+    WarningEvent,
+)
 from pfndispatchcopy.fileio.names import journal_name, temporary_stem
 from pfndispatchcopy.fileio.system import FolderHandle
 from pfndispatchcopy.model import Conflict, Phase, ReadBack, Strategy, Verify, VerifySource
@@ -248,6 +257,7 @@ def test_excluded_files_are_told_of_and_counted(trial: TreeTrial) -> None:
     assert [os.path.basename(path) for path in told] == ["empty.txt", "small.txt"]
 
 
+@pytest.mark.fault(69)
 def test_special_file_is_left_out_with_a_warning_and_changes_no_code(trial: TreeTrial) -> None:
     os.mkfifo(trial.card / "fifo")
     result = trial.run_within(10, 1)
@@ -256,6 +266,7 @@ def test_special_file_is_left_out_with_a_warning_and_changes_no_code(trial: Tree
     trial.require_good(result, 0)
 
 
+@pytest.mark.fault(39)
 @pytest.mark.parametrize("call", ["entries", "status_of_name"])
 def test_part_of_a_card_that_cannot_be_listed_is_no_silently_smaller_tree(call: str, trial: TreeTrial) -> None:
     rule = trial.fail(call, errno.EIO, name="sub" if call == "entries" else "small.txt")
@@ -288,21 +299,25 @@ def test_source_that_is_not_there_is_refused(trial: TreeTrial) -> None:
     _require_refused(trial, "No such file", [f"{trial.root}/nowhere"], [trial.label(0)])
 
 
+@pytest.mark.fault(65)
 @pytest.mark.parametrize("below", ["", "sub"])
 def test_destination_within_the_source_is_refused(below: str, trial: TreeTrial) -> None:
     _require_refused(trial, "inside the source|the source", [str(trial.card)], [str(trial.card / below)])
 
 
+@pytest.mark.fault(63)
 def test_copy_onto_the_source_itself_is_refused(trial: TreeTrial) -> None:
     _require_refused(trial, "same", [str(trial.card)], [str(trial.card.parent)])
 
 
+@pytest.mark.fault(66)
 def test_one_destination_under_two_names_is_refused(trial: TreeTrial) -> None:
     (trial.root / "d0").mkdir()
     (trial.root / "alias").symlink_to("d0")
     _require_refused(trial, "same destination", [str(trial.card)], [trial.label(0), f"{trial.root}/alias"])
 
 
+@pytest.mark.fault(64)
 def test_one_folder_that_looks_like_two_is_recognised_by_a_probe(trial: TreeTrial) -> None:
     """As under an overlay or a FUSE file system: what is made in one of them shows up in the other."""
 
@@ -318,6 +333,7 @@ def test_one_folder_that_looks_like_two_is_recognised_by_a_probe(trial: TreeTria
     assert rule.fired >= 1
 
 
+@pytest.mark.fault(64)
 def test_destination_that_looks_elsewhere_and_is_the_source_is_recognised_by_a_probe(trial: TreeTrial) -> None:
     (trial.root / "d0").mkdir()
 
@@ -331,12 +347,35 @@ def test_destination_that_looks_elsewhere_and_is_the_source_is_recognised_by_a_p
     assert rule.fired >= 1
 
 
+@pytest.mark.fault(64)
+@pytest.mark.parametrize("name", [CARD, "way"])
+def test_copy_that_would_be_the_source_itself_is_recognised_by_a_probe_beside_it(name: str, trial: TreeTrial) -> None:
+    """As of a folder that another way leads to, below an overlay. By a link's name the copy is another folder."""
+    (trial.root / "d0").mkdir()
+    (trial.root / "src/way").symlink_to(trial.card)
+
+    def shows_up(real: Callable[[], Any], folder: Any, name: str) -> Any:
+        if name.startswith(os.path.join(os.pardir, temporary_stem("."))):
+            return os.stat(trial.root / "d0" / os.path.basename(name))
+        return real()
+
+    rule = trial.system.rule("status_of_name", shows_up, where="/src/", times=None)
+    source = str(trial.root / "src" / name)
+    if name == CARD:
+        _require_refused(trial, "its copy there are the same", [source], [trial.label(0)])
+    else:
+        assert _offload(trial, [source], [trial.label(0)]).run().success
+    assert rule.fired >= 1
+
+
+@pytest.mark.fault(67)
 def test_two_sources_of_one_name_are_refused(trial: TreeTrial) -> None:
     make_file(trial.root / "src/other" / CARD / "x", 1)
     sources = [str(trial.card), str(trial.root / "src/other" / CARD)]
     _require_refused(trial, "same name", sources, [trial.label(0)])
 
 
+@pytest.mark.fault(67)
 def test_names_that_are_one_where_case_does_not_count_are_refused_there(trial: TreeTrial) -> None:
     (trial.card / "CLIP.mov").write_bytes(b"")
 
@@ -398,6 +437,7 @@ def test_source_that_cannot_be_looked_at_is_refused_and_let_go(nth: int, trial: 
     assert rule.fired == 1
 
 
+@pytest.mark.fault(17, 62)
 def test_thread_that_cannot_be_started_refuses_the_run(trial: TreeTrial, monkeypatch: pytest.MonkeyPatch) -> None:
     start, left = threading.Thread.start, 2
 
@@ -414,6 +454,7 @@ def test_thread_that_cannot_be_started_refuses_the_run(trial: TreeTrial, monkeyp
     assert left < 0
 
 
+@pytest.mark.fault(18)
 def test_too_few_descriptors_refuse_the_run(trial: TreeTrial) -> None:
     rule = trial.system.rule("raise_descriptor_limit", lambda real, needed: 10)
     _require_refused(trial, "open files", [str(trial.card)], [trial.label(0)])
@@ -423,6 +464,7 @@ def test_too_few_descriptors_refuse_the_run(trial: TreeTrial) -> None:
 # -- destinations that fail before the copy -----------------------------------------------------------------------
 
 
+@pytest.mark.fault(20)
 @pytest.mark.parametrize("call", ["usage", "open_folder", "open_name", "replace_name"])
 def test_last_destination_may_fail_before_the_copy(call: str, trial: TreeTrial) -> None:
     (trial.root / "d2").mkdir()
@@ -435,6 +477,7 @@ def test_last_destination_may_fail_before_the_copy(call: str, trial: TreeTrial) 
     assert [notice.destination for notice in trial.notices(ErrorEvent)] == [trial.label(2)]
 
 
+@pytest.mark.fault(20)
 @pytest.mark.parametrize("number", [0, 1, 2])
 def test_any_destination_may_fail_before_the_copy(number: int, trial: TreeTrial) -> None:
     (trial.root / f"d{number}").mkdir()
@@ -453,6 +496,7 @@ def test_destination_that_is_a_file_fails_alone(trial: TreeTrial) -> None:
     assert (trial.root / "d9").read_bytes() == b"precious"
 
 
+@pytest.mark.fault(20)
 def test_all_destinations_failing_before_the_copy_is_a_refusal(trial: TreeTrial) -> None:
     rule = trial.system.fail("usage", errno.EACCES, where="/d", times=None)
     with pytest.raises(RefusedError, match="EACCES"):
@@ -460,6 +504,7 @@ def test_all_destinations_failing_before_the_copy_is_a_refusal(trial: TreeTrial)
     assert rule.fired == 3
 
 
+@pytest.mark.fault(28)
 @pytest.mark.leaks
 @pytest.mark.parametrize("call", ["usage", "open_folder", "open_name", "list_names"])
 def test_destination_that_hangs_before_the_copy_is_given_up(call: str, trial: TreeTrial) -> None:
@@ -514,6 +559,7 @@ def test_all_destinations_failing_raises_nothing(strategy: Strategy, trial: Tree
     assert [trial.names(number) for number in range(3)] == [[], [], []]
 
 
+@pytest.mark.fault(1)
 def test_full_destination_gets_no_further_jobs(many: TreeTrial) -> None:
     rule = many.fail("write", errno.ENOSPC, 1, nth=3, times=None)
     result = many.run()
@@ -529,6 +575,7 @@ def test_full_destination_gets_no_further_jobs(many: TreeTrial) -> None:
     many.require_good(again, 0, 1, 2)
 
 
+@pytest.mark.fault(31)
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_card_that_is_pulled_ends_the_run_and_a_second_one_completes_it(jobs: int, many: TreeTrial) -> None:
     rule = many.fail("open_source_name", errno.ENODEV, nth=6, times=None)
@@ -548,6 +595,7 @@ def test_card_that_is_pulled_ends_the_run_and_a_second_one_completes_it(jobs: in
     assert read == 12 - min(done)
 
 
+@pytest.mark.fault(29)
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_bug_in_a_job_costs_that_job_alone(jobs: int, many: TreeTrial, caplog: pytest.LogCaptureFixture) -> None:
     def explode(real: Callable[[], Any], *arguments: Any) -> Any:
@@ -614,6 +662,7 @@ def test_folder_whose_time_cannot_be_kept_is_a_warning(trial: TreeTrial) -> None
     assert notice.path == str(trial.copy(1, "sub"))
 
 
+@pytest.mark.fault(27)
 @pytest.mark.leaks
 def test_destination_that_hangs_when_its_folders_are_finished_is_given_up(trial: TreeTrial) -> None:
     rule = trial.hang("set_times", 1, name="sub")
@@ -625,6 +674,7 @@ def test_destination_that_hangs_when_its_folders_are_finished_is_given_up(trial:
     assert trial.offload.has_given_up
 
 
+@pytest.mark.fault(27)
 @pytest.mark.leaks
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_destination_that_hangs_costs_the_stall_time_once_and_not_for_every_job(jobs: int, many: TreeTrial) -> None:
@@ -753,6 +803,7 @@ def _open_again(real: Callable[[], int], folder: FolderHandle, name: str) -> int
     return os.open(name, os.O_RDONLY, dir_fd=folder.fd)
 
 
+@pytest.mark.fault(44)
 @pytest.mark.parametrize(
     ("strategy", "way"),
     [
@@ -780,6 +831,20 @@ def test_with_after_all_the_source_is_read_twice_and_not_three_times(strategy: S
     assert calls.count("open_source_name") + calls.count("rewind") == 2
 
 
+def test_copies_that_cannot_be_trusted_after_all_are_told_of_again(trial: TreeTrial) -> None:
+    fault = _SecondReading(trial, "clip.mov", flip)
+    trial.run(2, verify_source=VerifySource.AFTER_ALL)
+    assert fault.fired == 1
+    first = next(event for event in trial.events if isinstance(event, FileEvent) and event.path == "clip.mov")
+    (again,) = [event for event in trial.events if isinstance(event, AmendedEvent)]
+    assert [each.state for each in first.destinations] == [State.VERIFIED] * 2
+    assert again.path == "clip.mov"
+    assert [(each.location, each.state) for each in again.destinations] == [
+        (str(trial.copy(number, "clip.mov")), State.MISMATCH) for number in range(2)
+    ]
+
+
+@pytest.mark.fault(38)
 @pytest.mark.parametrize("way", _WAYS)
 @pytest.mark.parametrize("strategy", _ALL)
 def test_source_that_gives_other_bytes_the_second_time_is_a_mismatch_everywhere_and_its_copies_are_set_aside(
@@ -808,6 +873,7 @@ def test_source_that_gives_other_bytes_the_second_time_is_a_mismatch_everywhere_
         trial.require_good(again, number, names=(f"{CARD}/clip.mov.corrupt",))
 
 
+@pytest.mark.fault(30)
 @pytest.mark.parametrize("strategy", _ALL)
 def test_source_that_cannot_be_read_a_second_time_fails_everywhere(strategy: Strategy, trial: TreeTrial) -> None:
     fault = _SecondReading(trial, "clip.mov", _eio)
@@ -836,6 +902,7 @@ def _after_the_copy(trial: TreeTrial, action: Callable[..., Any]) -> tuple[TreeO
     return _offload(trial, [str(trial.card)], [trial.label(0)], **options), rule
 
 
+@pytest.mark.fault(31)
 def test_card_that_is_pulled_before_the_second_reading_spoils_no_copy(trial: TreeTrial) -> None:
     """As when it is unplugged when the bar is at its end: nothing was found to differ, and the copies are good."""
 
@@ -864,6 +931,7 @@ def test_source_that_hangs_in_the_second_reading_fails_the_run_and_refuses_nothi
     trial.require_copied(0)
 
 
+@pytest.mark.fault(38)
 @pytest.mark.parametrize("way", [Conflict.ERROR, Conflict.OVERWRITE])
 @pytest.mark.parametrize(
     "strategy",
@@ -1059,6 +1127,7 @@ def _calls_of_a_run(folder: Path, **options: Any) -> int:
     return len(trial.system.calls)
 
 
+@pytest.mark.fault(51)
 @pytest.mark.parametrize("strategy", _ALL)
 def test_run_that_is_killed_can_be_gone_on_with_wherever_it_was(strategy: Strategy, tmp_path: Path) -> None:
     count = _calls_of_a_run(tmp_path / "all", strategy=strategy, chunk_size=4096)
@@ -1069,6 +1138,7 @@ def test_run_that_is_killed_can_be_gone_on_with_wherever_it_was(strategy: Strate
         shutil.rmtree(folder)
 
 
+@pytest.mark.fault(51)
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("strategy", _ALL)
