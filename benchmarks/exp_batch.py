@@ -6,7 +6,8 @@ is started for all of them, then each is flushed, then all are renamed. By one p
 files. ``--flush-folders`` flushes the folders of a group after its renames as well. On memory, where only the calls
 count, and on disk, where they wait for the medium.
 
-Decides how many small files the package takes to a destination at a time.
+Decides ``pfndispatchcopy.engine.batch._GROUP_FILES``, and with ``--size 1MiB --files 200``
+``pfndispatchcopy.engine.batch._GROUP_BYTES``.
 """
 
 import multiprocessing

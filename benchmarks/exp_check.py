@@ -3,7 +3,7 @@
 Method: files that were dropped from the page cache are read one after another in one thread, each block taken into
 a digest, as ``--check`` does it; the variants interleaved, and ``dd iflag=nocache`` beside them.
 
-Decides ``_BLOCK`` and ``_FORGOTTEN_AT_ONCE`` in ``pfndispatchcopy.check.verify``.
+Decides ``pfndispatchcopy.check.verify._BLOCK`` and ``pfndispatchcopy.check.verify._FORGOTTEN_AT_ONCE``.
 """
 
 import os
@@ -69,6 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ("way", "MB/s"),
         [(name, f"{2 * options.size / 1e6 / median(seconds):.0f}") for name, seconds in samples.items()],
     )
+    print(f"The fastest is: {min(samples, key=lambda name: median(samples[name]))}.")
     return 0
 
 

@@ -3,7 +3,7 @@
 Method: whole processes on a folder of small files, interleaved: ``--check`` of a sum file with each number of jobs,
 which reads past the page cache, and ``xxhsum -c`` of the same file, where there is one, which reads from it.
 
-Decides ``_WHILE_OTHERS_WAIT`` in ``pfndispatchcopy.check.session``.
+Decides ``pfndispatchcopy.check.session._WHILE_OTHERS_WAIT``.
 """
 
 import os
@@ -14,26 +14,13 @@ from functools import partial
 from statistics import median
 
 from benchmarks.arguments import experiment_parser, size
-from benchmarks.machine import files_of, find_place, make_tree, print_facts, temporary_folder
+from benchmarks.contents import write_sums
+from benchmarks.machine import find_place, make_tree, print_facts, temporary_folder
 from benchmarks.program import compile_package, program
 from benchmarks.table import print_table, size_name
 from benchmarks.timing import interleave, seconds_of
-from pfndispatchcopy.hashing import digests_of
-from pfndispatchcopy.hashlists.sums import write_sum_line
 
 _JOBS = (1, 2, 3, 4)
-
-
-def _write_sums(folder: str) -> str:
-    path = os.path.join(folder, "all.xxh64")
-    lines = []
-    for file in sorted(files_of(folder)):
-        with open(file, "rb") as opened:
-            text = digests_of(("xxh64be",), opened.read())["xxh64be"]
-        lines.append(write_sum_line("xxh64be", text, os.path.relpath(file, folder)))
-    with open(path, "wb") as sums:
-        sums.writelines(lines)
-    return path
 
 
 def _run(command: Sequence[str], folder: str) -> float:
@@ -51,20 +38,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with temporary_folder(place) as above:
         folder = os.path.join(above, "files")
         make_tree(folder, options.files, options.size)
-        sums = _write_sums(folder)
+        sums = os.path.join(above, "all.xxh64")
+        write_sums(sums, folder, "xxh64be")
         check = (*program(), "-q", "--check", sums)
         variants: dict[str, Callable[[], float]] = {
-            "as it chooses": partial(_run, check, folder),
-            **{f"--jobs {jobs}": partial(_run, (*check, "--jobs", str(jobs)), folder) for jobs in _JOBS},
+            "as it chooses": partial(_run, check, above),
+            **{f"--jobs {jobs}": partial(_run, (*check, "--jobs", str(jobs)), above) for jobs in _JOBS},
         }
         if shutil.which("xxhsum"):
-            variants["xxhsum -c"] = partial(_run, ("xxhsum", "-c", "-q", sums), folder)
+            variants["xxhsum -c"] = partial(_run, ("xxhsum", "-c", "-q", sums), above)
         samples = interleave(variants, options.rounds)
     print_facts([place], files=str(options.files), each_file=size_name(options.size))
     print_table(
         ("way", "median s", "min s"),
         [(name, f"{median(seconds):.3f}", f"{min(seconds):.3f}") for name, seconds in samples.items()],
     )
+    best = min(_JOBS, key=lambda jobs: median(samples[f"--jobs {jobs}"]))
+    print(f"The fastest is --jobs {best}.")
     return 0
 
 

@@ -5,7 +5,9 @@ automatic number of chunks (a large chunk gets fewer of them, since all together
 with the same queue depth for every size, and by the single path. On memory without verification, so that nothing
 but moving bytes is measured.
 
-Decides ``pfndispatchcopy.plan._CHUNK``, and with the first two columns ``pfndispatchcopy.plan._POOL_BYTES``.
+Decides ``pfndispatchcopy.plan._CHUNK``, for a large file (``--size 1GiB``)
+``pfndispatchcopy.plan._CHUNK_OF_LARGE_FILE``, for a small one ``pfndispatchcopy.plan._CHUNKS_OF_A_FILE``, and with
+the first two columns ``pfndispatchcopy.plan._POOL_BYTES``.
 """
 
 import os

@@ -3,7 +3,7 @@
 Method: ``HashCalculator`` over a file's worth of chunks of 1 MiB that rotate through eight buffers, as they do in
 the engine; the algorithms interleaved.
 
-Decides ``is_fast`` in ``pfndispatchcopy.hashing.ALGORITHMS``: which digests may be taken in the reader's thread.
+Decides ``is_fast`` of each ``pfndispatchcopy.hashing.Algorithm``: which digests may be taken in the reader's thread.
 """
 
 import os

@@ -13,9 +13,10 @@ from functools import partial
 from statistics import median
 
 from benchmarks.arguments import experiment_parser
-from benchmarks.machine import files_of, find_place, make_tree, print_facts, temporary_folder
+from benchmarks.contents import files_of
+from benchmarks.machine import find_place, make_tree, print_facts, temporary_folder
 from benchmarks.table import print_table
-from benchmarks.timing import interleave, seconds_of
+from benchmarks.timing import interleave, median_ratio, seconds_of
 from pfndispatchcopy.fileio.residency import cached_pages_counter, is_resident
 
 _FILES = 500
@@ -54,6 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ("call", "microseconds a file"),
         [(name, f"{median(seconds) / len(fds) * 1e6:.1f}") for name, seconds in samples.items()],
     )
+    ratio = median_ratio(samples["cachestat"], samples["mincore"])
+    print(f"cachestat takes {ratio:.2f} of the time of mincore.")
     return 0
 
 

@@ -4,7 +4,8 @@ Method: one file to several destinations on a real disk until it is durable, in 
 end`` never starts write-back before the last flush; the others start it behind the writer, a window at a time, and
 wait for the oldest window when so many are on their way. The package's two constants are replaced in this process.
 
-Decides ``pfndispatchcopy.fileio.partial._WRITE_BACK_WINDOW`` and ``_WINDOWS_IN_FLIGHT``.
+Decides ``pfndispatchcopy.fileio.partial._WRITE_BACK_WINDOW`` and
+``pfndispatchcopy.fileio.partial._WINDOWS_IN_FLIGHT``.
 """
 
 import os

@@ -8,16 +8,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
+from benchmarks.contents import files_of
 from benchmarks.timing import seconds_of
 from pfndispatchcopy.fileio import native_system
 from pfndispatchcopy.fileio.readback import MEMORY_FILESYSTEMS
+from pfndispatchcopy.fileio.storage import storage_of
 
 __all__ = [
     "Place",
     "bytes_needed",
     "clear_away",
     "drop_from_cache",
-    "files_of",
     "find_place",
     "free_bytes",
     "machine_facts",
@@ -40,10 +41,17 @@ _PROBED_FILES = 500
 
 
 class Place(NamedTuple):
-    """Where it is measured: a folder, and the type of its file system."""
+    """Where it is measured.
+
+    Attributes:
+        folder: there.
+        filesystem: its type.
+        storage: what it is on.
+    """
 
     folder: str
     filesystem: str
+    storage: str
 
     @property
     def is_memory(self) -> bool:
@@ -66,7 +74,8 @@ def find_place(wish: str) -> Place:
     for folder in candidates:
         if not (os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK)):
             continue
-        place = Place(folder, native_system().mount(folder).filesystem)
+        filesystem = native_system().mount(folder).filesystem
+        place = Place(folder, filesystem, storage_of(os.stat(folder).st_dev, filesystem).kind)
         if wish not in ("memory", "disk") or place.is_memory == (wish == "memory"):
             return place
     raise SystemExit(f"no folder to write to was found for {wish!r}; name one with --on PATH")
@@ -118,13 +127,6 @@ def make_tree(path: str, files: int, size: int, *, flushes: bool = True) -> None
         os.sync()
 
 
-def files_of(path: str) -> list[str]:
-    """Paths of all files below a folder, in order; a file is its own only one."""
-    if not os.path.isdir(path):
-        return [path]
-    return sorted(os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names)
-
-
 def bytes_needed(files: int, size: int) -> int:
     """Room that so many files of *size* bytes take at least."""
     return files * (size + -size % _BLOCK_BYTES)
@@ -173,6 +175,7 @@ def machine_facts() -> dict[str, str]:
     """What a measurement depends on, by name."""
     return {
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "processor": _processor(),
         "cores": str(_usable_cores()),
         "memory": f"{_total_memory() / 2**30:.0f} GiB",
         "Python": f"{platform.python_implementation()} {platform.python_version()}",
@@ -184,6 +187,12 @@ def print_facts(places: Sequence[Place], **further: str) -> None:
     files = " and ".join(dict.fromkeys(place.filesystem or "unknown" for place in places))
     facts = machine_facts() | ({"file system": files} if files else {}) | further
     print(", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in facts.items()))
+
+
+def _processor() -> str:
+    with suppress(OSError, StopIteration), open("/proc/cpuinfo", encoding="utf-8") as facts:
+        return next(line.partition(":")[2].strip() for line in facts if line.startswith("model name"))
+    return platform.processor() or platform.machine()
 
 
 def _usable_cores() -> int:

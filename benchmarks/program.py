@@ -1,23 +1,27 @@
-"""This program as a whole process: how it is called, and how much memory it takes."""
+"""This program as a whole process: how it is called."""
 
 import compileall
+import importlib
 import os
-import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import pfndispatchcopy
 
-__all__ = ["compile_package", "peak_memory", "program"]
+__all__ = ["ENVIRONMENT", "compile_package", "program", "program_with"]
 
-# A process that runs another and prints the largest resident size among it and its children. It is a process
-# of its own because a size is handed down through fork and exec: it may not come from a larger one.
-_WRAPPER = """
-import os, sys
-pid = os.posix_spawnp(sys.argv[1], sys.argv[1:], os.environ)
-status, usage = os.wait4(pid, 0)[1:]
-print(usage.ru_maxrss)
-sys.exit(os.waitstatus_to_exitcode(status))
+# The user's own configuration would change what is measured.
+ENVIRONMENT = {
+    **{name: value for name, value in os.environ.items() if not name.startswith("PFNDISPATCHCOPY")},
+    "XDG_CONFIG_HOME": os.devnull,
+}
+_REPLACED = """
+import importlib, sys
+for path, value in {constants!r}.items():
+    module, _, name = path.rpartition(".")
+    vars(importlib.import_module(module))[name] = value
+from pfndispatchcopy.cli.main import console
+sys.exit(console())
 """
 
 
@@ -27,18 +31,18 @@ def program() -> tuple[str, ...]:
     return (script,) if os.access(script, os.X_OK) else (sys.executable, "-m", "pfndispatchcopy")
 
 
+def program_with(constants: Mapping[str, int]) -> tuple[str, ...]:
+    """The same with other values of constants, by their full names. Its start takes a little longer.
+
+    Raises:
+        AttributeError: there is no such constant.
+    """
+    for path in constants:
+        module, _, name = path.rpartition(".")
+        getattr(importlib.import_module(module), name)
+    return (sys.executable, "-c", _REPLACED.format(constants=dict(constants)))
+
+
 def compile_package() -> None:
     """Compile the package to bytecode as an installation does, so that its start is that of users."""
     compileall.compile_dir(os.path.dirname(pfndispatchcopy.__file__), quiet=1)
-
-
-def peak_memory(argv: Sequence[str], environment: Mapping[str, str]) -> int:
-    """Run a command, whose standard output is empty; returns the peak of its largest process, in bytes resident.
-
-    Raises:
-        subprocess.CalledProcessError: it failed.
-    """
-    wrapped = [sys.executable, "-I", "-S", "-c", _WRAPPER, *argv]
-    told = subprocess.run(wrapped, check=True, capture_output=True, text=True, env=environment).stdout
-    # getrusage(2): Linux counts kilobytes, macOS bytes.
-    return int(told) * (1 if sys.platform == "darwin" else 1024)
