@@ -100,7 +100,7 @@ def copy_tree_with_multiple_destinations(
     options: CopyOptions | None = None,
     observer: Observer = ignore_events,
     cancel: threading.Event | None = None,
-    executor: Executor | None = None,
+    executor: Executor | str | None = None,
 ) -> TreeResult:
     """Copy folders, or several sources, to several destinations.
 
@@ -114,14 +114,15 @@ def copy_tree_with_multiple_destinations(
         observer: called with each event (:mod:`pfndispatchcopy.events`), from several threads.
         cancel: set it from anywhere to stop.
         executor: where the jobs run: anything with the interface of :mod:`concurrent.futures`, whose workers see the
-            same paths. None is threads of this process.
+            same paths; it stays the caller's. Or ``serial``, ``threads``, ``dask:ADDRESS``, ``mpi``. None is threads
+            of this process.
 
     Returns:
         What became of each destination. Expected failures are in there; nothing is raised for them.
 
     Raises:
         UsageError: arguments or options that cannot be used.
-        RefusedError: the plan was refused before anything was written.
+        RefusedError: the plan was refused before anything was written; or no worker of the executor can do the jobs.
     """
     return TreeOffload(
         _paths(sources),

@@ -5,6 +5,7 @@ module's own, because those of the library are started either by a fork in the m
 threads, or by a fresh interpreter each, which takes longer than most batches.
 """
 
+import errno
 import os
 import pickle
 import threading
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from pfndispatchcopy.nursery import Nursery
 
-__all__ = ["ForkedExecutor", "SerialExecutor"]
+__all__ = ["ForkedExecutor", "SerialExecutor", "count_workers"]
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -29,8 +30,20 @@ _T = TypeVar("_T")
 _ENDING_S = 2.0
 
 
+def count_workers(executor: Executor) -> int | None:
+    """Number of jobs that an executor does at once, as far as it tells; None when it does not."""
+    # The pools of the standard library, and loky, which is made like them, have no other name for it.
+    for name in ("num_workers", "_max_workers"):
+        count = getattr(executor, name, None)
+        if isinstance(count, int):
+            return count
+    return None
+
+
 class SerialExecutor(Executor):
     """Runs everything at once, in the thread that submits it."""
+
+    num_workers = 1
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
         """Run *fn*, and return a future that is done."""
@@ -53,12 +66,13 @@ class ForkedExecutor(Executor):
         count: of the processes.
 
     Raises:
-        OSError: there is no process to be had.
+        OSError: there is no process to be had, or no thread.
     """
 
     def __init__(self, nursery: "Nursery", count: int) -> None:
         self._waiting: SimpleQueue[tuple[Future[Any], bytes] | None] = SimpleQueue()
         self._workers = [nursery.worker() for _ in range(count)]
+        self.num_workers = count
         self._alive = count
         self._pids = {pid for _, pid in self._workers}
         self._is_shut_down = False
@@ -67,8 +81,12 @@ class ForkedExecutor(Executor):
             threading.Thread(target=self._carry, args=(link, pid), name=f"pfn-carrier-{number}", daemon=True)
             for number, (link, pid) in enumerate(self._workers)
         ]
-        for thread in self._threads:
-            thread.start()
+        try:
+            for thread in self._threads:
+                thread.start()
+        except RuntimeError as error:
+            self._disband()
+            raise OSError(errno.EAGAIN, str(error)) from error
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
         """Have a process call *fn*; it and its arguments have to be what pickle takes."""
@@ -104,6 +122,13 @@ class ForkedExecutor(Executor):
         for thread in self._threads:
             if wait:
                 thread.join(_ENDING_S)
+
+    def _disband(self) -> None:
+        """Not all threads could be started: let the processes go, each by whoever holds its connection."""
+        for (link, _), thread in zip(self._workers, self._threads, strict=True):
+            self._waiting.put(None)
+            if thread.ident is None:
+                link.close()
 
     def _carry(self, link: "socket.socket", pid: int) -> None:
         while (item := self._waiting.get()) is not None:

@@ -34,7 +34,7 @@ def prepare_offload(
     cancel: threading.Event,
     system: System,
     files_from: tuple[bytes, bool] | None = None,
-    executor: "Executor | None" = None,
+    executor: "Executor | str | None" = None,
     nursery: Nursery | None = None,
     tells_files: bool = True,
 ) -> "Offload | TreeOffload":

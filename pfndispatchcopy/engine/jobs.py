@@ -21,8 +21,11 @@ __all__ = [
     "JobReport",
     "JobRow",
     "JobSetup",
+    "Landmark",
     "Outcome",
+    "Presence",
     "Settled",
+    "Token",
     "TreeSource",
     "TreeTarget",
 ]
@@ -63,12 +66,47 @@ class TreeSource(NamedTuple):
         path: of that folder, absolute.
         prefix: path below a destination that its content goes to.
         follow: whether links in it are followed.
+        identity: of that folder, when it was opened; None when it is to be taken as it is found.
     """
 
     label: str
     path: str
     prefix: str
     follow: bool = False
+    identity: Identity | None = None
+
+
+class Token(NamedTuple):
+    """A small file in a destination's root while the offload goes on: its name there, and what is in it."""
+
+    destination: int
+    name: str
+    content: bytes
+
+
+class Landmark(NamedTuple):
+    """A file by which a source is recognised: where it is, and what is known of it."""
+
+    source: int
+    folder: str
+    name: str
+    size: int
+    mtime_ns: int
+    inode: int
+
+
+class Presence(NamedTuple):
+    """What a process has to see that was not forked from the one that runs the offload, maybe on another host.
+
+    Attributes:
+        kernel: tells the system of this offload from others, which number their devices otherwise.
+        tokens: of the destinations. When all are gone, the offload is over.
+        landmarks: of the sources.
+    """
+
+    kernel: str
+    tokens: tuple[Token, ...]
+    landmarks: tuple[Landmark, ...]
 
 
 class JobSetup(NamedTuple):
@@ -83,6 +121,7 @@ class JobSetup(NamedTuple):
         sizes: of the memory of one job that copies a large file.
         largest_small: bytes of the largest file that a batch may hold in memory.
         wants_files: whether a report of each file is wanted, and not only what they come to together.
+        presence: what others have to see before they do a job; None where all are forked from this process.
     """
 
     key: str
@@ -93,6 +132,7 @@ class JobSetup(NamedTuple):
     sizes: ChunkSizes
     largest_small: int
     wants_files: bool = True
+    presence: Presence | None = None
 
 
 class JobFile(NamedTuple):
@@ -188,6 +228,7 @@ class JobReport(NamedTuple):
         source_gone: why the source is of no use any more, or None.
         has_given_up: whether a thread was left behind in the kernel.
         is_counted: whether the progress of its bytes has been told already.
+        was_stopped: whether whoever did it took the offload for over, and left files undone.
     """
 
     settled: tuple[Settled, ...]
@@ -197,3 +238,4 @@ class JobReport(NamedTuple):
     source_gone: Notice | None = None
     has_given_up: bool = False
     is_counted: bool = False
+    was_stopped: bool = False

@@ -9,6 +9,7 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from errno import ESTALE
 from functools import partial
 from time import monotonic
 
@@ -38,6 +39,7 @@ from pfndispatchcopy.fileio.system import FolderHandle, System
 from pfndispatchcopy.journal import Proof, encode_records
 from pfndispatchcopy.model import (
     DestinationResult,
+    Identity,
     Notice,
     State,
     Strategy,
@@ -47,12 +49,13 @@ from pfndispatchcopy.model import (
 from pfndispatchcopy.notices import failure_notice
 from pfndispatchcopy.progress import FileProgress, ProgressTracker
 
-__all__ = ["Workplace", "cancel_everything", "execute"]
+__all__ = ["Workplace", "cancel_everything", "execute", "show_sight"]
 
 _TURN_POLL_S = 0.1
 _REMEMBERED = frozenset({State.VERIFIED, State.COPIED, State.IDENTICAL})
 
 _workplaces: dict[str, "Workplace"] = {}
+_making = threading.Lock()
 _cancel = threading.Event()
 
 
@@ -62,11 +65,35 @@ def execute(job: Job) -> JobReport:
     Raises:
         Exception: a bug; nothing that was going on is left under a final name.
     """
-    workplace = _workplaces.get(job.setup.key)
-    if workplace is None:
-        workplace = Workplace(job.setup, native_system(), _cancel)
-        workplace.open()
-    return workplace.run(job)
+    return _workplace_of(job.setup).run(job)
+
+
+def show_sight(setup: JobSetup, targets: tuple[int, ...]) -> None:
+    """See that this process can do jobs of an offload: it is here, has threads, and sees its places.
+
+    Raises:
+        UnfitWorkerError: it cannot.
+    """
+    _workplace_of(setup).require_sight(setup, tuple(range(len(setup.sources))), targets)
+
+
+def _workplace_of(setup: JobSetup) -> "Workplace":
+    """The workplace of an offload in this process, made when there is none."""
+    workplace = _workplaces.get(setup.key)
+    # What was forked from a process in the middle of its work has a picture of its workplace, without the threads.
+    if workplace is not None and workplace.process == os.getpid():
+        return workplace
+    with _making:
+        workplace = _workplaces.get(setup.key)
+        if workplace is None or workplace.process != os.getpid():
+            if setup.presence is None:
+                workplace = Workplace(setup, native_system(), _cancel)
+            else:
+                from pfndispatchcopy.engine.elsewhere import Elsewhere  # noqa: PLC0415 - not where all is forked
+
+                workplace = Elsewhere(setup, setup.presence, native_system())
+            workplace.open()
+    return workplace
 
 
 def cancel_everything() -> None:
@@ -121,6 +148,7 @@ class Workplace:
         self.tracker = tracker
         self.limit = limit or BandwidthLimit(setup.options.bandwidth_limit, cancel)
         self.turns = threading.Semaphore(readers)
+        self.process = os.getpid()
         self._crews: list[Crew] = []
         self._free_crews: list[Crew] = []
         self._lock = threading.Lock()
@@ -157,11 +185,16 @@ class Workplace:
         for number, folder in self._roots.items():
             if number not in self._lent_roots:
                 folder.close()
+        self._sources.clear()
+        self._roots.clear()
 
     @property
     def has_given_up(self) -> bool:
         """Whether a thread was left behind in the kernel."""
         return any(crew.supervisor.has_given_up for crew in self._crews)
+
+    def require_sight(self, setup: JobSetup, sources: tuple[int, ...], targets: tuple[int, ...]) -> None:
+        """Make sure that sources and destinations are in sight: they are, where everything was opened or forked."""
 
     def run(self, job: Job) -> JobReport:
         """Do one job; from several threads at once, if that is wished."""
@@ -196,10 +229,15 @@ class Workplace:
     # -- what the work needs ------------------------------------------------------------------------------
 
     def source(self, number: int) -> FolderHandle:
-        """The open folder of a source."""
+        """The open folder of a source.
+
+        Raises:
+            OSError: it cannot be opened, or is another one than the offload began with.
+        """
         handle = self._sources.get(number)
         if handle is None:
-            opened = self.system.open_folder(self.setup.sources[number].path)
+            source = self.setup.sources[number]
+            opened = _open_again(self.system, source.path, source.identity)
             handle = self._sources.setdefault(number, opened)
             if handle is not opened:  # another thread was quicker; a lock would be held while an opening hangs
                 self.system.close_folder(opened)
@@ -214,15 +252,26 @@ class Workplace:
         root = self._roots.get(number)
         if root is None:
             target = self.setup.targets[number]
-            handle = self.system.open_folder(target.path)
-            if target.identity is not None:
-                handle = handle._replace(identity=target.identity)
-            opened = DestinationFolder(self.system, handle, ())
+            opened = DestinationFolder(self.system, _open_again(self.system, target.path, target.identity), ())
             root = self._roots.setdefault(number, opened)
             if root is not opened:
                 opened.close()
-            root.check_identity()
         return root
+
+
+def _open_again(system: System, path: str, identity: Identity | None) -> FolderHandle:
+    """Open a folder that the offload has open already, in another process.
+
+    It is the open folder that has to be the same: a path can lead elsewhere at the one moment, and back at the next.
+
+    Raises:
+        OSError: it cannot be opened, or is another one (``ESTALE``).
+    """
+    handle = system.open_folder(path)
+    if identity is not None and handle.identity != identity:
+        system.close_folder(handle)
+        raise OSError(ESTALE, "the path leads to another folder than at the start", path)
+    return handle
 
 
 class _Work:
@@ -260,8 +309,9 @@ class _Work:
                 is_first: bool = is_first,
             ) -> None:
                 batch = self._make_batch(pulse, is_first=is_first)
-                batches.append(batch)
-                batch.run(files)
+                if batch is not None:
+                    batches.append(batch)
+                    batch.run(files)
 
             is_first = False
             task = self.crew.source_lane.submit(loop, pulse)
@@ -285,10 +335,18 @@ class _Work:
                 self._merge(self._copy_one(file, sorted(numbers.intersection(self._alive)), Strategy.SINGLE))
         return self._report(is_counted=False)
 
-    def _make_batch(self, pulse: Pulse, *, is_first: bool) -> Batch:
+    def _make_batch(self, pulse: Pulse, *, is_first: bool) -> Batch | None:
+        """Open what the batch needs; None where that cannot be had of the source."""
         place, options = self.place, self.setup.options
         pulse.is_busy = True
         path, prefix = self.setup.sources[self.job.root].label, self.setup.sources[self.job.root].prefix
+        pulse.operation = "open the folder"
+        try:
+            source = place.source(self.job.root)
+        except OSError as error:
+            pulse.is_busy = False
+            self._lose_source(error, pulse.operation)
+            return None
         targets = []
         for number in tuple(self._alive):
             target = self.setup.targets[number]
@@ -315,7 +373,7 @@ class _Work:
         digests = self.setup.digests
         return Batch(
             self.system,
-            place.source(self.job.root),
+            source,
             path,
             targets,
             options,
@@ -342,10 +400,7 @@ class _Work:
             self._alive = []
             return
         if pulse.owner < 0:
-            label = self.setup.sources[self.job.root].label
-            notice = failure_notice(error, path=label, operation=pulse.operation, aftermath="The rest was not copied.")
-            self.source_gone = notice
-            self.notices.append(ErrorEvent(notice))
+            self._lose_source(error, pulse.operation)
             return
         self.bury(pulse.owner, self._notice(error, pulse.owner, pulse.operation))
 
@@ -368,6 +423,12 @@ class _Work:
             assert task.error is not None
             self._leave_hung(pulse, task.error, batches)
 
+    def _lose_source(self, error: BaseException, operation: str) -> None:
+        label = self.setup.sources[self.job.root].label
+        notice = failure_notice(error, path=label, operation=operation, aftermath="The rest was not copied.")
+        self.source_gone = notice
+        self.notices.append(ErrorEvent(notice))
+
     # -- single files -------------------------------------------------------------------------------------
 
     def copy_files(self) -> JobReport:
@@ -375,7 +436,7 @@ class _Work:
         for file in self._files:
             if self._alive and self.source_gone is None and not self.cancel.is_set():
                 self._merge(self._copy_one(file, self._alive, self.job.strategy))
-        return self._report(is_counted=True)
+        return self._report(is_counted=self.place.tracker is not None)
 
     def _copy_one(self, file: JobFile, numbers: Sequence[int], strategy: Strategy) -> FileReport | None:
         if not numbers:
@@ -594,7 +655,7 @@ class _OneFile:
         target = self.setup.targets[number]
         notice = failure_notice(
             error,
-            path=os.path.join(target.label, self._file.path),
+            path=os.path.join(target.label, self.setup.sources[self._work.job.root].prefix, self._file.path),
             operation=self._watches[number].operation,
             destination=target.label,
             aftermath="Nothing was written there.",

@@ -15,19 +15,32 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from pfndispatchcopy.dispatch import BrokenJobError, Dispatcher
-from pfndispatchcopy.engine.jobs import FileReport, Job, JobReport, JobSetup, Outcome, Settled, TreeSource, TreeTarget
+from pfndispatchcopy.engine.jobs import (
+    FileReport,
+    Job,
+    JobReport,
+    JobSetup,
+    Outcome,
+    Presence,
+    Settled,
+    TreeSource,
+    TreeTarget,
+)
 from pfndispatchcopy.engine.lanes import TICK_S, Lane, Supervisor, Task
 from pfndispatchcopy.engine.source import BandwidthLimit
-from pfndispatchcopy.engine.workplace import Workplace, execute
+from pfndispatchcopy.engine.workplace import Workplace, execute, show_sight
+from pfndispatchcopy.engines import opened, parse_engine, require_fit
 from pfndispatchcopy.errors import OperationCancelledError, RefusedError, StalledError, UsageError
-from pfndispatchcopy.events import ErrorEvent, FileEvent, LeftOutEvent, Observer, WarningEvent
+from pfndispatchcopy.events import AmendedEvent, ErrorEvent, FileEvent, LeftOutEvent, Observer, WarningEvent
 from pfndispatchcopy.fileio.folders import OpenFolders
 from pfndispatchcopy.fileio.system import FolderHandle, System
 from pfndispatchcopy.journal import Journal
 from pfndispatchcopy.model import (
     DestinationResult,
+    Identity,
     Notice,
     Phase,
+    ReadBack,
     State,
     Strategy,
     Symlinks,
@@ -47,9 +60,10 @@ from pfndispatchcopy.selection import SYSTEM_PATTERNS, Selection
 from pfndispatchcopy.session import require_usable
 from pfndispatchcopy.tree.finish import finish_folders, prove_sources
 from pfndispatchcopy.tree.places import TreePlace, Undertaking
-from pfndispatchcopy.tree.plan import FoundSource, Machine, TreePlan, make_jobs, make_tree_plan
+from pfndispatchcopy.tree.plan import FoundSource, Machine, TreePlan, advice, make_jobs, make_tree_plan
 from pfndispatchcopy.tree.preflight import examine_destination, examine_source, survey
 from pfndispatchcopy.tree.scan import Tree, scan, split_list
+from pfndispatchcopy.tree.vouching import Vouching
 
 if TYPE_CHECKING:
     from pfndispatchcopy.tree.delivery import Delivery
@@ -76,7 +90,8 @@ class TreeOffload:
         cancel: set from anywhere to stop.
         system: the calls to the operating system.
         files_from: content of a list of paths, and whether NULs separate them; None for everything.
-        executor: where all jobs run; None for threads and, where they pay, processes.
+        executor: where all jobs run: an executor, or the name of an engine; None for threads and, where they pay,
+            processes.
         nursery: where processes come from; None where there are none to be had.
         tells_files: whether the observer is told of every file.
     """
@@ -91,7 +106,7 @@ class TreeOffload:
         cancel: threading.Event,
         system: System,
         files_from: tuple[bytes, bool] | None = None,
-        executor: Executor | None = None,
+        executor: Executor | str | None = None,
         nursery: Nursery | None = None,
         tells_files: bool = True,
     ) -> None:
@@ -113,7 +128,7 @@ class TreeOffload:
         self._observer = observer
         self._cancel = cancel
         self._system = system
-        self._executor = executor
+        self._engine = parse_engine(executor)
         self._nursery = nursery
         self._tells_files = tells_files
         strewn = SYSTEM_PATTERNS if options.exclude_system else ()
@@ -136,6 +151,8 @@ class TreeOffload:
         self._outcomes: dict[int, tuple[Outcome, ...]] = {}
         self._delivery = self._prepare_delivery()
         self._has_lost_job = False
+        self._vouching: Vouching | None = None
+        self._unfit: set[str] = set()
         self._source_gone: Notice | None = None
         self._tracker = ProgressTracker([])
         self._last_tick = 0.0
@@ -177,15 +194,19 @@ class TreeOffload:
             self._source_lane = self._places.hire(self._system, _DESCRIPTORS_EACH, _DESCRIPTORS_BESIDE)
             self._examine()
             self._list()
-            plan = self._plan()
-            self._observer(plan.event)
+            plan = self._plan(is_dry=dry_run)
             if dry_run:
+                self._observer(plan.event._replace(reason=f"{plan.event.reason}; {self._advice(plan)}"))
                 self._tell_of_plan(plan)
                 self._places.tell_failures()
                 return self._result(plan, is_dry=True)
-            self._occupy()
-            self._tell_of_plan(plan)
-            self._copy(plan)
+            self._observer(plan.event)
+            if self._engine.kind == "processes" and self._nursery is None:
+                raise UsageError("processes cannot be had here: the system, or this use as a library, has none to give")
+            with opened(self._engine) as executor:
+                self._occupy()
+                self._tell_of_plan(plan)
+                self._copy(plan, executor)
             self._finish()
             if self._delivery is not None:
                 self._delivery.deliver(is_over=self._is_over())
@@ -306,21 +327,28 @@ class TreeOffload:
         if self._delivery is not None:
             self._options = self._delivery.settle_options()
 
-    def _plan(self) -> TreePlan:
+    def _plan(self, *, is_dry: bool) -> TreePlan:
         alive = self._places.alive
+        kind = self._engine.kind
         machine = Machine(
             cores=self._system.processors(),
             available_memory=self._system.available_memory(),
-            has_processes=self._nursery is not None,
+            has_processes=(self._nursery is not None or (is_dry and hasattr(os, "fork"))) and not kind,
+            wants_processes=kind == "processes",
+            elsewhere=self._engine.words,
         )
         return make_tree_plan(
             self._tree,
             [found for found, _ in self._sources],
             [place.found for place in alive if place.found is not None],
             {place.number: place.survey.missing_bytes for place in alive if place.survey is not None},
-            self._options,
+            self._options.replacing(jobs=1) if kind == "serial" else self._options,
             machine,
         )
+
+    def _advice(self, plan: TreePlan) -> str:
+        found = [place.found for place in self._places.alive if place.found is not None]
+        return advice(self._tree, [found for found, _ in self._sources], found, plan.jobs)
 
     def _require_anyone(self) -> None:
         if not self._cancel.is_set():
@@ -351,7 +379,8 @@ class TreeOffload:
 
     def _undertaking(self) -> Undertaking:
         handles = [handle for _, handle in self._sources]
-        return Undertaking(self._system, self._options, self._tree, handles, self._cancel)
+        keeps_records = self._options.hands_over or self._tells_files
+        return Undertaking(self._system, self._options, self._tree, handles, self._cancel, keeps_records)
 
     def _require_no_alias(self) -> None:
         """Refuse when a probe shows up in a folder that passed for another one, or in a source."""
@@ -369,15 +398,35 @@ class TreeOffload:
                 for place in self._places.alive:
                     if place.probe is None or found.root.only is not None:
                         continue
-                    with self._source_watch("stat"), suppress(OSError):
-                        self._system.status_of_name(handle, place.probe)
-                        aliases.append(_inside(place.label, found.root.label))
+                    with self._source_watch("stat"):
+                        if self._has_name(handle, place.probe):
+                            aliases.append(_inside(place.label, found.root.label))
+                        elif self._is_beside(handle, found.root.prefix, place.probe):
+                            aliases.append(_itself(place.label, found.root.label))
 
         assert self._source_lane is not None
         task = self._source_lane.submit(look_from_source, self._source_watch)
         self._places.for_each(look, task)
         if aliases:
             raise aliases[0]
+
+    def _has_name(self, folder: FolderHandle, name: str) -> bool:
+        try:
+            self._system.status_of_name(folder, name)
+        except OSError:
+            return False
+        return True
+
+    def _is_beside(self, source: FolderHandle, prefix: str, probe: str) -> bool:
+        """Whether a probe lies beside a source, which then is its own copy."""
+        if not prefix or not self._has_name(source, os.path.join(os.pardir, probe)):
+            return False
+        # What the source is called may be a link to it, which lies elsewhere: then its copy is another folder.
+        try:
+            status = self._system.status_of_name(source, os.path.join(os.pardir, prefix))
+        except OSError:
+            return False
+        return Identity(status.st_dev, status.st_ino) == source.identity
 
     def _require_no_collision(self) -> None:
         """Refuse names that are one where case, or the way of composing letters, does not count."""
@@ -401,18 +450,20 @@ class TreeOffload:
 
     # -- the jobs -----------------------------------------------------------------------------------------
 
-    def _copy(self, plan: TreePlan) -> None:
+    def _copy(self, plan: TreePlan, executor: Executor | None) -> None:
+        presence = self._vouch() if self._engine.is_elsewhere else None
         self._places.tell_failures()
         self._tracker = ProgressTracker(
             [place.label for place in self._places.all],
             self._tree.bytes,
             verify=self._options.verify is Verify.DESTINATION,
-            overlaps=True,
+            sizes=(file.size for file in self._tree.files),
+            at_once=plan.jobs.at_once,
         )
         for place in self._places.all:
             if not place.is_alive:
                 self._bury(place)
-        setup = self._setup(plan)
+        setup = self._setup(plan)._replace(presence=presence)
         workplace = self._workplace = Workplace(
             setup,
             self._system,
@@ -428,20 +479,62 @@ class TreeOffload:
             assert place.folder is not None
             workplace.lend_root(place.number, place.folder)
         workplace.open()
+        if executor is not None:
+            self._try_out(executor, setup)
         self._count_resumed()
         dispatcher = Dispatcher[Job, JobReport](
             execute,
             _again,
             plan.jobs.at_once,
-            given=self._executor,
+            given=executor,
             nursery=self._nursery,
             processes=plan.batch_processes,
+            patience_s=self._options.stall_timeout_s,
         )
         try:
             self._run_jobs(make_jobs(self._tree, setup, self._missing()), dispatcher, plan.jobs.at_once)
         finally:
+            if self._vouching is not None:
+                self._vouching.end()
             dispatcher.close()
         self._observer(self._tracker.snapshot())
+
+    def _vouch(self) -> Presence:
+        """Let workers elsewhere know sources and destinations when they see them.
+
+        Raises:
+            RefusedError: nothing can be put on any destination.
+        """
+        assert self._source_lane is not None
+        self._vouching = Vouching(self._system, self._places, self._supervisor)
+        handles = [handle for _, handle in self._sources]
+        follow = [self._follows or found.root.only is not None for found, _ in self._sources]
+        presence = self._vouching.begin(self._tree, handles, self._source_lane, self._source_watch, follow)
+        self._require_anyone()
+        return presence
+
+    def _try_out(self, executor: Executor, setup: JobSetup) -> None:
+        """Make sure that somebody can do the jobs, before the first byte.
+
+        Raises:
+            RefusedError: nobody can.
+        """
+        unfit = require_fit(
+            executor,
+            partial(_show_sight, tuple(place.number for place in self._places.alive)),
+            setup,
+            patience_s=2 * self._options.stall_timeout_s,  # a worker gives up before that, and says what hangs
+            cancel=self._cancel,
+        )
+        self._tell_of_unfit(unfit)
+
+    def _tell_of_unfit(self, texts: Sequence[str]) -> None:
+        """Tell once of each worker that cannot take part, and why; after a cancel none can."""
+        for text in texts:
+            if text not in self._unfit and not self._cancel.is_set():
+                self._unfit.add(text)
+                message = printable(f"workers: {text}")
+                self._observer(WarningEvent(Notice(message, "", "executor")))
 
     def _setup(self, plan: TreePlan) -> JobSetup:
         targets = []
@@ -466,8 +559,9 @@ class TreeOffload:
                     os.path.abspath(found.root.path),
                     found.root.prefix,
                     self._follows or found.root.only is not None,
+                    handle.identity,
                 )
-                for found, _ in self._sources
+                for found, handle in self._sources
             ),
             targets=tuple(targets),
             options=self._options,
@@ -499,12 +593,24 @@ class TreeOffload:
             for number, outcome in place.resumed.items():
                 size = self._tree.files[number].size
                 place.tally.add(outcome, 1, size)
-                self._count(place, size)
+                self._count(place, size, 1)
+        self._observer(self._tracker.snapshot())  # what was done before this run says nothing of its speed
+        if self._tells_files:
+            for number in sorted({number for place in self._places.alive for number in place.resumed}):
+                self._tell_of_resumed(number)
 
-    def _count(self, place: TreePlace, size: int) -> None:
-        """Bytes that are over and done with, well or not."""
+    def _tell_of_resumed(self, number: int) -> None:
+        """Tell of a file where an earlier run has proven it."""
+        places = [place for place in self._places.alive if number in place.resumed]
+        digests = next((place.records[number].digests for place in places if number in place.records), ())
+        outcomes = tuple(place.resumed[number] for place in places)
+        size = self._tree.files[number].size
+        self._observer(AmendedEvent(*self._file_event(FileReport(number, size, 0, digests, outcomes))))
+
+    def _count(self, place: TreePlace, size: int, files: int) -> None:
+        """Bytes and files that are over and done with, well or not."""
         for phase in Phase:
-            self._tracker.advance(place.number, size, phase)
+            self._tracker.advance(place.number, size, phase, files=files)
 
     def _run_jobs(self, jobs: Iterator[Job], dispatcher: "Dispatcher[Job, JobReport]", at_once: int) -> None:
         """Keep a bounded window of jobs in flight until all are done, or nobody wants them any more."""
@@ -518,7 +624,8 @@ class TreeOffload:
             for number in set(job.targets).difference(alive):
                 self._skip_on(job, self._places.all[number])
             if alive:
-                dispatcher.submit(job._replace(targets=alive), to_process=job.strategy is Strategy.BATCH)
+                to_process = job.strategy is Strategy.BATCH or self._engine.kind == "processes"
+                dispatcher.submit(job._replace(targets=alive), to_process=to_process)
         while len(dispatcher):
             self._wait(dispatcher)
         self._wait_for_records()
@@ -530,13 +637,39 @@ class TreeOffload:
         done = dispatcher.collect(TICK_S)
         self._observer_tick()
         if self._cancel.is_set():
+            if self._vouching is not None:
+                self._vouching.end()
             dispatcher.cancel()
-        self._has_lost_job = dispatcher.has_lost
+        # Dask does a job again by itself when a worker has died with it, and tells nobody.
+        self._has_lost_job = dispatcher.has_lost or self._engine.is_elsewhere
+        self._tell_of_unfit(dispatcher.unfit)
         for job, report, error in done:
-            if report is not None:
-                self._take(job, report)
+            if report is not None and report.was_stopped and not self._is_over():
+                dispatcher.submit_again(job)
+            elif report is not None:
+                self._take(job, self._as_of_this_run(job, report))
             elif error is not None:  # a bug in one job must not cost the others
                 self._lose(job, error)
+
+    def _as_of_this_run(self, job: Job, report: JobReport) -> JobReport:
+        """What is there already, where nothing was when this run began, was copied by a job of it that was lost."""
+        if not self._has_lost_job or not any(each.outcome.state is State.IDENTICAL for each in report.settled):
+            return report
+        fresh = {number for number in job.targets if job.root in self._places.all[number].fresh}
+
+        def as_copied(outcome: Outcome) -> Outcome:
+            if outcome.number not in fresh or outcome.state is not State.IDENTICAL:
+                return outcome
+            is_forced = self._is_forced(self._places.all[outcome.number])
+            is_proven = self._options.verify is Verify.DESTINATION and outcome.read_back is not ReadBack.CACHED
+            return outcome._replace(state=State.VERIFIED if is_forced and is_proven else State.COPIED)
+
+        return report._replace(
+            settled=tuple(each._replace(outcome=as_copied(each.outcome)) for each in report.settled),
+            files=tuple(
+                file._replace(outcomes=tuple(as_copied(outcome) for outcome in file.outcomes)) for file in report.files
+            ),
+        )
 
     def _observer_tick(self) -> None:
         now = monotonic()
@@ -583,7 +716,7 @@ class TreeOffload:
         if not report.is_counted:
             size = job.size
             for number in job.targets:
-                self._count(self._places.all[number], size)
+                self._count(self._places.all[number], size, len(job.rows))
         self._remember(report.settled)
         if self._delivery is not None:
             self._delivery.record(report.files)
@@ -784,10 +917,13 @@ class TreeOffload:
 
         self._places.for_each(set_aside)
         state = State.MISMATCH if is_mismatch else State.FAILED
+        bad: list[Outcome] = []
         for place in self._places.alive:
             outcome = outcomes.get(place.number)
             if outcome is not None and outcome.state.is_complete:
-                place.tally.distrust(Outcome(place.number, state, error=notice), entry.size)
+                bad.append(Outcome(place.number, state, name=outcome.name, error=notice))
+                place.tally.distrust(bad[-1], entry.size)
+        self._observer(AmendedEvent(*self._file_event(FileReport(number, entry.size, 0, (), tuple(bad)))))
 
     def _result(self, plan: TreePlan, *, is_dry: bool = False) -> TreeResult:
         return TreeResult(
@@ -815,6 +951,8 @@ class TreeOffload:
 
     def _close(self, *, is_complete: bool) -> None:
         """Close what is open, forget the record of what is finished, and end the threads."""
+        if self._vouching is not None:
+            self._vouching.end()
         if self._workplace is not None:
             self._workplace.close()
 
@@ -847,6 +985,10 @@ def _append(place: TreePlace, journal: Journal, line: bytes, count: int) -> None
         journal.append(line, count)
 
 
+def _show_sight(targets: tuple[int, ...], setup: JobSetup) -> None:
+    show_sight(setup, targets)
+
+
 def _again(job: Job) -> Job:
     """A job that may have been done in part: what that made is to be looked for."""
     targets = tuple(target._replace(fresh=frozenset()) for target in job.setup.targets)
@@ -855,6 +997,14 @@ def _again(job: Job) -> Job:
 
 def _join(*parts: str) -> str:
     return "/".join(part for part in parts if part)
+
+
+def _itself(label: str, source: str) -> RefusedError:
+    return RefusedError(
+        f"{printable(label)}: the source {printable(source)} and its copy there are the same; nothing was written",
+        path=label,
+        operation="same-file",
+    )
 
 
 def _inside(label: str, source: str) -> RefusedError:

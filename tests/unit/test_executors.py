@@ -181,6 +181,7 @@ def test_job_that_was_cancelled_in_time_is_not_done(nursery: Nursery) -> None:
     executor.shutdown()
 
 
+@pytest.mark.fault(51)
 def test_killed_process_fails_its_job_and_takes_no_other(forked: ForkedExecutor) -> None:
     future = forked.submit(_kill_oneself)
     with pytest.raises(BrokenExecutor):
@@ -189,6 +190,7 @@ def test_killed_process_fails_its_job_and_takes_no_other(forked: ForkedExecutor)
     assert [future.result(_PATIENCE_S) for future in futures] == [number + 1 for number in range(20)]
 
 
+@pytest.mark.fault(51)
 def test_process_that_is_killed_while_it_is_idle_fails_at_most_one_job(forked: ForkedExecutor) -> None:
     victim = _pids(forked)[0]
     os.kill(victim, signal.SIGKILL)
@@ -200,6 +202,7 @@ def test_process_that_is_killed_while_it_is_idle_fails_at_most_one_job(forked: F
     assert all(isinstance(future.exception(), BrokenExecutor) for future in broken)
 
 
+@pytest.mark.fault(51)
 def test_when_all_processes_are_killed_every_job_says_so(forked: ForkedExecutor) -> None:
     futures: list[Future[Any]] = [forked.submit(_kill_oneself) for _ in range(2)]
     futures += [forked.submit(_add, number, 1) for number in range(20)]
@@ -280,6 +283,35 @@ def test_processes_end_with_their_executor(nursery: Nursery) -> None:
     again.shutdown()
 
 
+@pytest.mark.fault(17, 62)
+@pytest.mark.parametrize("count", [0, 1])
+def test_threads_that_cannot_be_had_are_an_error_of_the_system_and_leave_no_process(
+    count: int, nursery: Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, left = threading.Thread.start, count
+    pids: list[int] = []
+    give = nursery.worker
+
+    def starting(thread: threading.Thread) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    def worker() -> tuple[socket.socket, int]:
+        link, pid = give()
+        pids.append(pid)
+        return link, pid
+
+    monkeypatch.setattr(nursery, "worker", worker)
+    monkeypatch.setattr(threading.Thread, "start", starting)
+    with pytest.raises(OSError, match="can't start new thread"):
+        ForkedExecutor(nursery, 3)
+    assert len(pids) == 3
+    assert _end_within(_PATIENCE_S, *pids)
+
+
 def test_nursery_and_its_workers_end_when_it_is_closed() -> None:
     nursery = _open_nursery()
     executor = ForkedExecutor(nursery, 2)
@@ -300,6 +332,7 @@ def test_closed_nursery_has_no_workers_to_give() -> None:
     gc.collect()
 
 
+@pytest.mark.fault(62)
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_worker_that_is_not_to_be_had_leaves_no_connection_open(monkeypatch: pytest.MonkeyPatch) -> None:
     nursery = _open_nursery()
@@ -361,6 +394,7 @@ class _Childless:
         self._theirs.close()
 
 
+@pytest.mark.fault(62)
 def test_nursery_that_cannot_fork_says_so_as_an_error_of_the_system() -> None:
     childless = _Childless()
     try:
@@ -537,6 +571,7 @@ def test_batches_run_in_processes_of_the_nursery(tmp_path: Path, nursery: Nurser
     assert not [path for call, path in trial.system.calls if call == "open_source_name"]  # none of it was done here
 
 
+@pytest.mark.fault(62)
 @pytest.mark.usefixtures("small_batches")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_run_without_a_process_to_be_had_is_done_here(tmp_path: Path) -> None:
@@ -548,6 +583,7 @@ def test_run_without_a_process_to_be_had_is_done_here(tmp_path: Path) -> None:
     gc.collect()
 
 
+@pytest.mark.fault(62)
 @pytest.mark.usefixtures("small_batches")
 def test_run_at_a_limit_of_processes_is_done_here(tmp_path: Path) -> None:
     childless = _Childless()
@@ -607,6 +643,7 @@ def _copy_with_killed_workers(
 _KILLS = [("open_name", 2), ("write", 1), ("flush", 2), ("read", 3), ("rename_to_free_name", 3), ("flush_folder", 1)]
 
 
+@pytest.mark.fault(51)
 @pytest.mark.usefixtures("small_batches")
 @pytest.mark.parametrize("lives", [1, 2])
 @pytest.mark.parametrize(("call", "nth"), _KILLS)
@@ -621,6 +658,7 @@ def test_killed_process_fails_nothing_and_its_job_is_done_here(
     assert sorted(told) == sorted(trial.files)
 
 
+@pytest.mark.fault(51)
 @pytest.mark.usefixtures("small_batches")
 def test_killed_process_leaves_no_temporary_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _copy_with_killed_workers(tmp_path, monkeypatch, "flush", 2, 1)
@@ -662,21 +700,26 @@ class _BreaksLater(Executor):
     """As a pool of the library whose process was killed: what is under way fails, and it takes nothing any more."""
 
     def __init__(self) -> None:
-        self.is_broken = False
+        self.submitted = 0
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        if self.is_broken:
+        self.submitted += 1
+        if self.submitted > 2:
             raise BrokenExecutor("a process was killed")
-        self.is_broken = True
         future: Future[Any] = Future()
-        future.set_exception(BrokenExecutor("a process was killed"))
+        if self.submitted == 1:  # it is tried out
+            future.set_result(fn(*args, **kwargs))
+        else:
+            future.set_exception(BrokenExecutor("a process was killed"))
         return future
 
 
 @pytest.mark.usefixtures("small_batches")
 def test_pool_of_the_caller_that_breaks_fails_nothing(tmp_path: Path) -> None:
     trial = TreeTrial(tmp_path, {f"f{number:02}": 100 for number in range(20)}, jobs=2)
-    result = trial.run(2, executor=_BreaksLater())
+    executor = _BreaksLater()
+    result = trial.run(2, executor=executor)
+    assert executor.submitted > 2
     assert result.exit_code == 0
     trial.require_good(result, 0, 1)
 
@@ -721,6 +764,7 @@ def test_cancel_reaches_the_processes(tmp_path: Path, monkeypatch: pytest.Monkey
     trial.require_no_partials()
 
 
+@pytest.mark.fault(27)
 @pytest.mark.usefixtures("small_batches")
 def test_destination_that_hangs_in_a_process_is_given_up_and_the_others_never_notice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -756,6 +800,7 @@ def _states_of(events: Sequence[Event]) -> set[State]:
     return {each.state for event in events if isinstance(event, FileEvent) for each in event.destinations}
 
 
+@pytest.mark.fault(1)
 @pytest.mark.usefixtures("small_batches")
 def test_destination_that_fills_up_in_a_process_is_given_up_in_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

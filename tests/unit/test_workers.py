@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pfndispatchcopy.fileio.storage import StorageKind
-from pfndispatchcopy.workers import MEMORY_KEPT_FREE, Jobs, choose_jobs
+from pfndispatchcopy.workers import MEMORY_KEPT_FREE, Jobs, Outline, advise, choose_jobs
 
 _MIB = 1 << 20
 _QUICK = (StorageKind.SOLID, StorageKind.MEMORY)
@@ -99,3 +99,28 @@ def test_all_jobs_together_fit_into_the_memory_or_there_is_one(
         together = jobs.at_once * bytes_each
         assert limit is None or together <= limit
         assert available is None or together <= available * (1 - MEMORY_KEPT_FREE)
+
+
+_NETWORK, _DISK, _FLASH = (StorageKind.NETWORK,), (StorageKind.ROTATIONAL,), (StorageKind.SOLID,)
+
+
+@pytest.mark.parametrize(
+    ("outline", "words"),
+    [
+        (Outline(200, 10**6, _NETWORK, _NETWORK), "it is a small job, of about 1 s"),
+        (Outline(2, 10**13, _NETWORK, _NETWORK), "there are 2 files"),
+        (Outline(10**5, 10**12, _DISK, _DISK, "sda"), "on one rotating disk, sda"),
+        (Outline(10**5, 10**12, _FLASH, _NETWORK), "the source is on solid storage of this host"),
+        (Outline(10**5, 10**12, _NETWORK, _DISK), "a rotating disk does one thing at a time"),
+    ],
+)
+def test_it_is_said_why_more_would_not_help(outline: Outline, words: str) -> None:
+    advice = advise(outline, Jobs(2, 2, ""))
+    assert "will not help" in advice
+    assert words in advice
+
+
+def test_more_hosts_may_help_where_everything_is_on_the_network() -> None:
+    advice = advise(Outline(10**5, 10**13, _NETWORK, _NETWORK * 3), Jobs(2, 1, ""))
+    assert "more hosts, each with its own, may help" in advice
+    assert "will not help" not in advice

@@ -197,6 +197,7 @@ def test_lines_of_a_report_are_what_a_record_is_read_from(strategy: Strategy, ya
     assert {each.digests for _, each in found} == digests
 
 
+@pytest.mark.fault(7)
 @pytest.mark.parametrize("strategy", _ALL)
 def test_nothing_is_remembered_of_what_failed(strategy: Strategy, yard: _Yard) -> None:
     yard.system.fail("flush", errno.EIO, where="/d1/", times=None)
@@ -301,6 +302,7 @@ def test_temporary_names_are_announced_and_taken_back(strategy: Strategy, yard: 
 # -- destinations that are not what they were ------------------------------------------------------------------
 
 
+@pytest.mark.fault(22)
 @pytest.mark.parametrize("strategy", _ALL)
 def test_root_that_is_another_folder_than_at_the_start_gets_nothing(strategy: Strategy, yard: _Yard) -> None:
     (yard.root / "d1").rename(yard.root / "unmounted")
@@ -311,6 +313,47 @@ def test_root_that_is_another_folder_than_at_the_start_gets_nothing(strategy: St
     assert any("another folder" in event.notice.message for event in report.notices)
 
 
+@pytest.mark.fault(80)
+@pytest.mark.parametrize("strategy", _ALL)
+def test_root_that_leads_elsewhere_only_while_it_is_opened_gets_nothing(strategy: Strategy, yard: _Yard) -> None:
+    outside = yard.root / "outside"
+    outside.mkdir()
+
+    def swap(real: Callable[[], Any], *arguments: Any) -> Any:
+        (yard.root / "d1").rename(yard.root / "aside")
+        (yard.root / "d1").symlink_to(outside)
+        try:
+            return real()
+        finally:
+            (yard.root / "d1").unlink()
+            (yard.root / "aside").rename(yard.root / "d1")
+
+    rule = yard.system.rule("open_folder", swap, where="/d1")
+    report = execute(yard.job(strategy))
+    assert rule.fired == 1
+    assert _states(report) == [[State.VERIFIED, State.FAILED, State.VERIFIED]] * 3
+    assert list(outside.iterdir()) == list((yard.root / "d1").iterdir()) == []
+
+
+@pytest.mark.fault(80)
+@pytest.mark.parametrize("strategy", _ALL)
+def test_source_that_leads_to_another_folder_than_at_the_start_is_not_read(strategy: Strategy, yard: _Yard) -> None:
+    """As in another process, which opens it by its path."""
+    status = (yard.root / "src").stat()
+    source = yard.setup.sources[0]._replace(identity=Identity(status.st_dev, status.st_ino))
+    yard.setup = yard.place.setup = yard.setup._replace(sources=(source,))
+    (yard.root / "src").rename(yard.root / "aside")
+    for name in _NAMES:
+        make_file(yard.root / "outside" / name, 5000, seed=9)
+    (yard.root / "src").symlink_to("outside")
+    report = execute(yard.job(strategy))
+    assert _states(report) == [[State.FAILED] * 3] * 3
+    assert report.source_gone is not None
+    assert report.source_gone.errno == "ESTALE"
+    assert not [path for number in range(3) for path in (yard.root / f"d{number}").rglob("*") if path.is_file()]
+
+
+@pytest.mark.fault(20)
 @pytest.mark.parametrize("strategy", _ALL)
 def test_root_that_cannot_be_opened_costs_that_destination(strategy: Strategy, yard: _Yard) -> None:
     rule = yard.system.fail("open_folder", errno.EACCES, where="/d1", times=None)
@@ -320,6 +363,7 @@ def test_root_that_cannot_be_opened_costs_that_destination(strategy: Strategy, y
     assert list((yard.root / "d1").iterdir()) == []
 
 
+@pytest.mark.fault(1, 4, 19, 24)
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENODEV, errno.ESTALE])
 @pytest.mark.parametrize("strategy", _ALL)
 def test_destination_that_is_full_or_gone_is_not_asked_again(strategy: Strategy, number: int, yard: _Yard) -> None:
@@ -332,6 +376,7 @@ def test_destination_that_is_full_or_gone_is_not_asked_again(strategy: Strategy,
     assert len(report.notices) == 1
 
 
+@pytest.mark.fault(7)
 @pytest.mark.parametrize("strategy", _ALL)
 def test_single_failure_does_not_cost_the_destination(strategy: Strategy, yard: _Yard) -> None:
     rule = yard.system.fail("flush", errno.EIO, where="/d1/")
@@ -341,6 +386,7 @@ def test_single_failure_does_not_cost_the_destination(strategy: Strategy, yard: 
     assert report.dead == ()
 
 
+@pytest.mark.fault(31)
 @pytest.mark.parametrize("number", [errno.ENODEV, errno.ENXIO, errno.ENOTCONN])
 @pytest.mark.parametrize("call", ["open_source_name", "read"])
 @pytest.mark.parametrize("strategy", _ALL)
@@ -355,6 +401,7 @@ def test_source_that_is_gone_is_not_asked_again(strategy: Strategy, call: str, n
     assert not any("c.mov" in path for call, path in yard.system.calls if call == "open_source_name")
 
 
+@pytest.mark.fault(29)
 @pytest.mark.parametrize("strategy", _ALONE)
 def test_bug_on_one_destination_costs_that_file_there(strategy: Strategy, yard: _Yard) -> None:
     def explode(real: Callable[[], Any], *arguments: Any) -> Any:
@@ -368,6 +415,7 @@ def test_bug_on_one_destination_costs_that_file_there(strategy: Strategy, yard: 
     assert partials(yard.root) == []
 
 
+@pytest.mark.fault(29)
 @pytest.mark.parametrize("call", ["write", "flush", "read", "rename_to_free_name", "open_source_name"])
 def test_bug_in_a_batch_is_raised_and_leaves_nothing_unfinished(call: str, yard: _Yard) -> None:
     def explode(real: Callable[[], Any], *arguments: Any) -> Any:
@@ -501,6 +549,7 @@ def test_crews_serve_one_job_after_another(yard: _Yard) -> None:
 # -- every call fails in turn, in files that are copied one by one ------------------------------------------------
 
 
+@pytest.mark.fault(1, 6, 7, 8, 9, 10)
 @pytest.mark.parametrize("strategy", _ALONE)
 @pytest.mark.parametrize("error", [errno.EIO, errno.ENOSPC], ids=lambda number: errno.errorcode[number])
 def test_calls_on_a_destination_may_fail_in_turn(error: int, strategy: Strategy) -> None:
@@ -529,6 +578,7 @@ def test_calls_on_a_destination_may_fail_in_turn(error: int, strategy: Strategy)
     sweep(check, rule, part, 11, strategy=strategy)
 
 
+@pytest.mark.fault(30, 31)
 @pytest.mark.parametrize("strategy", _ALONE)
 @pytest.mark.parametrize("error", [errno.EIO, errno.ENODEV], ids=lambda number: errno.errorcode[number])
 def test_calls_on_the_source_may_fail_in_turn(error: int, strategy: Strategy) -> None:
@@ -548,6 +598,16 @@ def test_calls_on_the_source_may_fail_in_turn(error: int, strategy: Strategy) ->
 
     part = 2 * _ALONE.index(strategy) + (error == errno.ENODEV)
     sweep(check, lambda trial, nth: trial.fail_any(error, None, nth), part, 5, strategy=strategy)
+
+
+@pytest.mark.parametrize("strategy", _ALONE)
+def test_file_whose_folder_cannot_be_made_is_named_as_a_whole(strategy: Strategy, trial: TreeTrial) -> None:
+    rule = trial.fail("make_subfolder", errno.EIO, 1)
+    trial.run(strategy=strategy)
+    assert rule.fired == 1
+    [notice] = trial.notices(ErrorEvent)
+    assert notice.path == f"{trial.label(1)}/{CARD}/clip.mov"
+    assert trial.run_again().exit_code == 0
 
 
 # -- hangs, in files that are copied one by one -----------------------------------------------------------------
@@ -574,6 +634,7 @@ def _message(result: TreeResult, number: int = 1) -> str:
     return error.message
 
 
+@pytest.mark.fault(27, 28)
 @pytest.mark.leaks
 @pytest.mark.parametrize("strategy", _ALONE)
 @pytest.mark.parametrize(("call", "nth"), _MOMENTS)
@@ -598,6 +659,7 @@ def test_destination_that_hangs_is_given_up_and_the_others_never_notice(
     trial.require_good(result, 0, 2)
 
 
+@pytest.mark.fault(27)
 @pytest.mark.leaks
 @pytest.mark.parametrize("strategy", _ALONE)
 def test_hang_behind_the_rename_leaves_the_copy_but_does_not_call_it_durable(
@@ -611,6 +673,7 @@ def test_hang_behind_the_rename_leaves_the_copy_but_does_not_call_it_durable(
     assert trial.copy(1, "clip.mov").read_bytes() == trial.files["clip.mov"]
 
 
+@pytest.mark.fault(27)
 @pytest.mark.leaks
 @pytest.mark.parametrize("strategy", _ALONE)
 def test_hang_in_a_later_file_leaves_the_earlier_ones_good(strategy: Strategy, trial: TreeTrial) -> None:
@@ -623,6 +686,7 @@ def test_hang_in_a_later_file_leaves_the_earlier_ones_good(strategy: Strategy, t
     assert trial.copy(1, "clip.mov").read_bytes() == trial.files["clip.mov"]
 
 
+@pytest.mark.fault(27)
 @pytest.mark.leaks
 @pytest.mark.parametrize("strategy", _ALONE)
 def test_two_destinations_may_hang(strategy: Strategy, trial: TreeTrial) -> None:
@@ -633,6 +697,7 @@ def test_two_destinations_may_hang(strategy: Strategy, trial: TreeTrial) -> None
     assert [result.destinations[number].state for number in (0, 2)] == [State.FAILED] * 2
 
 
+@pytest.mark.fault(27)
 @pytest.mark.leaks
 @pytest.mark.parametrize("strategy", _ALONE)
 def test_all_destinations_may_hang(strategy: Strategy, trial: TreeTrial) -> None:
@@ -658,6 +723,7 @@ def test_source_that_hangs_ends_the_run(call: str, nth: int, strategy: Strategy,
     assert not any(trial.copy(number, "clip.mov").exists() for number in range(3))
 
 
+@pytest.mark.fault(27)
 @pytest.mark.leaks
 @pytest.mark.parametrize("strategy", _ALONE)
 @pytest.mark.parametrize("call", ["open_name", "write", "flush"])
@@ -673,6 +739,7 @@ def test_what_a_hung_file_held_is_free_again_when_the_hang_is_over(
     assert open_below(trial.root) == []
 
 
+@pytest.mark.fault(27)
 @pytest.mark.leaks
 @pytest.mark.parametrize("strategy", _ALONE)
 @pytest.mark.parametrize("call", ["open_name", "write", "flush"])
@@ -688,6 +755,7 @@ def test_destination_that_hung_can_be_written_again_when_the_hang_is_over(
     trial.require_good(again, 0, 1, 2)
 
 
+@pytest.mark.fault(27)
 @pytest.mark.leaks
 @pytest.mark.parametrize("strategy", _ALONE)
 @pytest.mark.parametrize("call", ["write", "flush"])

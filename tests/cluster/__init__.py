@@ -1,0 +1,1 @@
+"""Folders that are copied by other people's engines: Dask, MPI, loky."""
