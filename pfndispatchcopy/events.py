@@ -10,6 +10,7 @@ from typing import NamedTuple
 from pfndispatchcopy.model import DestinationResult, Notice, Phase, Strategy
 
 __all__ = [
+    "AmendedEvent",
     "DestinationProgress",
     "ErrorEvent",
     "Event",
@@ -19,9 +20,26 @@ __all__ = [
     "PartialEvent",
     "PlanEvent",
     "ProgressEvent",
+    "Volume",
     "WarningEvent",
     "ignore_events",
 ]
+
+
+class Volume(NamedTuple):
+    """What a destination lies on.
+
+    Attributes:
+        path: of the destination, as spelled.
+        device: number of the volume, equal for two destinations on one volume.
+        filesystem: its type; empty where nobody can tell.
+        mount_point: where it is mounted; empty where nobody can tell.
+    """
+
+    path: str
+    device: int
+    filesystem: str
+    mount_point: str
 
 
 class PlanEvent(NamedTuple):
@@ -38,6 +56,7 @@ class PlanEvent(NamedTuple):
         reason: why this path, in words.
         free_bytes: by destination as spelled, bytes free on its volume; None where unknown.
         is_tree: whether this is a folder, or several sources, and not one file.
+        volumes: what the destinations lie on.
     """
 
     files: int
@@ -50,15 +69,20 @@ class PlanEvent(NamedTuple):
     reason: str
     free_bytes: tuple[tuple[str, int | None], ...] = ()
     is_tree: bool = False
+    volumes: tuple[Volume, ...] = ()
 
 
 class DestinationProgress(NamedTuple):
-    """One destination at one moment; *rate* in bytes a second; *state* in a word, such as ``copying``."""
+    """One destination at one moment; *rate* in bytes a second; *state* in a word, such as ``copying``.
+
+    *bytes_done* is about the phase of the whole; *bytes_verified* is what was read back, also while that is copying.
+    """
 
     path: str
     bytes_done: int
     rate: float
     state: str
+    bytes_verified: int = 0
 
 
 class ProgressEvent(NamedTuple):
@@ -83,6 +107,18 @@ class ProgressEvent(NamedTuple):
 
 class FileEvent(NamedTuple):
     """A file is done, well or not, on all its destinations."""
+
+    path: str
+    size: int
+    hashes: dict[str, str]
+    destinations: tuple[DestinationResult, ...]
+
+
+class AmendedEvent(NamedTuple):
+    """What is known of a file beside the event of its own, on some of its destinations.
+
+    An earlier run has proven it there, so that this one does not touch it; or it cannot be trusted after all.
+    """
 
     path: str
     size: int
@@ -116,7 +152,7 @@ class ErrorEvent(NamedTuple):
     notice: Notice
 
 
-Event = PlanEvent | ProgressEvent | FileEvent | PartialEvent | LeftOutEvent | WarningEvent | ErrorEvent
+Event = PlanEvent | ProgressEvent | FileEvent | AmendedEvent | PartialEvent | LeftOutEvent | WarningEvent | ErrorEvent
 Observer = Callable[[Event], None]
 
 

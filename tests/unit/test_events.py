@@ -4,6 +4,7 @@ import pickle
 
 from pfndispatchcopy import events
 from pfndispatchcopy.events import (
+    AmendedEvent,
     DestinationProgress,
     ErrorEvent,
     FileEvent,
@@ -11,15 +12,28 @@ from pfndispatchcopy.events import (
     PartialEvent,
     PlanEvent,
     ProgressEvent,
+    Volume,
     WarningEvent,
     ignore_events,
 )
 from pfndispatchcopy.model import DestinationResult, Notice, Phase, State, Strategy
 
 _ALL: list[events.Event] = [
-    PlanEvent(1, None, Strategy.PARALLEL, 4096, 7, 1, 1 << 20, "asked for", (("/a", None),)),
+    PlanEvent(
+        1,
+        None,
+        Strategy.PARALLEL,
+        4096,
+        7,
+        1,
+        1 << 20,
+        "asked for",
+        (("/a", None),),
+        volumes=(Volume("/a", 1, "", ""),),
+    ),
     ProgressEvent(Phase.COPY, 1, 2, 3.0, None, (DestinationProgress("/a", 1, 2.0, "copying"),)),
     FileEvent("clip.mov", 3, {"md5": "aa"}, (DestinationResult("/a/clip.mov", "/a", State.VERIFIED),)),
+    AmendedEvent("clip.mov", 3, {}, (DestinationResult("/a/clip.mov", "/a", State.MISMATCH),)),
     PartialEvent("/a/.pfn.x.partial", exists=True),
     LeftOutEvent("CARD/.DS_Store", "excluded"),
     WarningEvent(Notice("hm", "/a", "preserve")),
