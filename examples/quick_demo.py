@@ -29,8 +29,8 @@ def main() -> int:
     if not is_good:
         print("\nSomething is off: see above.", file=sys.stderr)
         return 1
-    print('\nWith your own file:  make offload SRC=clip.mov DEST="/mnt/a /mnt/b"')
-    print("or, in any shell:    pfndispatchcopy clip.mov /mnt/a /mnt/b")
+    print('\nWith your own file:         make offload SRC=clip.mov DEST="/mnt/a /mnt/b"')
+    print("or, once it is installed:   pipx install . && pfndispatchcopy clip.mov /mnt/a /mnt/b")
     return 0
 
 

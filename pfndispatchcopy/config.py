@@ -9,14 +9,23 @@
 The command line overrides a preset, which overrides the top level.
 """
 
+import errno
 import os
+import stat
 from collections.abc import Mapping
 from typing import Any
 
 from pfndispatchcopy.errors import UsageError
+from pfndispatchcopy.notices import similar_to
 from pfndispatchcopy.printable import printable
 
 __all__ = ["as_arguments", "find_file", "read_file"]
+
+# Bytes; nobody writes a longer one, and what is longer, as a device that has no end, is none.
+_LONGEST = 1 << 20
+_NO_WAITING = getattr(os, "O_NONBLOCK", 0)
+# Numbers beyond these no option takes, and Python refuses to write some of them.
+_MOST_BITS = 64
 
 
 def find_file(asked: str | None, environment: Mapping[str, str]) -> str | None:
@@ -42,11 +51,10 @@ def read_file(path: str, preset: str | None) -> list[tuple[str, dict[str, Any]]]
 
     shown = printable(path)
     try:
-        with open(path, "rb") as file:
-            top = tomllib.load(file)
+        top = tomllib.loads(_read(path).decode())
     except OSError as error:
         raise UsageError(f"{shown}: the configuration cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{shown}: the configuration is no TOML: {printable(error)}") from None
     presets = top.pop("preset", {})
     if not isinstance(presets, dict) or not all(isinstance(table, dict) for table in presets.values()):
@@ -58,6 +66,27 @@ def read_file(path: str, preset: str | None) -> list[tuple[str, dict[str, Any]]]
             raise UsageError(f"{shown}: there is no preset {preset!r}; there are: {known}")
         layers.append((f"{shown}, preset {preset}", presets[preset]))
     return layers
+
+
+def _read(path: str) -> bytes:
+    """Read a file whole; a pipe, too, but no FIFO that nobody writes to: that would wait for ever.
+
+    Raises:
+        OSError: it cannot be read, or has no end to speak of (``EFBIG``).
+    """
+    fd = os.open(path, os.O_RDONLY | _NO_WAITING)
+    try:
+        os.set_blocking(fd, True)
+        data = bytearray()
+        while more := os.read(fd, _LONGEST + 1 - len(data)):
+            data += more
+        if len(data) > _LONGEST:
+            raise OSError(errno.EFBIG, f"it has more than {_LONGEST} bytes", path)
+        if not data and stat.S_ISFIFO(os.fstat(fd).st_mode):
+            raise OSError(errno.EPIPE, "nobody writes to this pipe", path)
+        return bytes(data)
+    finally:
+        os.close(fd)
 
 
 def as_arguments(table: Mapping[str, Any], known: Mapping[str, bool]) -> tuple[list[str], list[str]]:
@@ -78,17 +107,25 @@ def as_arguments(table: Mapping[str, Any], known: Mapping[str, bool]) -> tuple[l
     for key, value in table.items():
         name = key.replace("_", "-")
         if name not in known:
-            raise UsageError(f"unknown key {key!r}")
+            raise UsageError(f"unknown key {key!r}{similar_to(name, known)}")
         if not known[name]:
             if not isinstance(value, bool):
-                raise UsageError(f"{key!r} is true or false, not {value!r}")
+                raise UsageError(f"{key!r} is true or false, not {_shown(value)}")
             if value:
                 arguments.append(f"--{name}")
             else:
                 switched_off.append(name)
             continue
         for each in value if isinstance(value, list) else [value]:
-            if isinstance(each, bool) or not isinstance(each, str | int | float):
-                raise UsageError(f"{key!r} cannot be {each!r}")
+            is_scalar = isinstance(each, str | int | float) and not isinstance(each, bool)
+            if not is_scalar or (isinstance(each, int) and each.bit_length() > _MOST_BITS):
+                raise UsageError(f"{key!r} cannot be {_shown(each)}")
             arguments.append(f"--{name}={each}")
     return arguments, switched_off
+
+
+def _shown(value: Any) -> str:
+    try:
+        return repr(value)
+    except ValueError:  # more digits than Python writes
+        return "so large a number"

@@ -8,10 +8,13 @@ from typing import Any, NoReturn
 
 from pfndispatchcopy import __version__
 from pfndispatchcopy.cli.request import PROGRAM, Request
+from pfndispatchcopy.cli.streams import say
 from pfndispatchcopy.errors import PfnDispatchCopyError, UsageError
 from pfndispatchcopy.hashing import canonical_name
 from pfndispatchcopy.model import STANDARD_INPUT, Conflict, Mhl, Strategy, Symlinks, Verify, VerifySource
+from pfndispatchcopy.notices import similar_to
 from pfndispatchcopy.options import CopyOptions, parse_preserve, parse_seconds, parse_size
+from pfndispatchcopy.printable import printable
 from pfndispatchcopy.selection import check_pattern
 
 __all__ = ["build_parser", "option_names", "parse"]
@@ -32,8 +35,14 @@ patterns: * ? [] within a name, **/ across folders; with a / they are for the pa
 the name. What --exclude leaves out, --include lets in again; with --include alone, nothing else is copied.
 
 sizes: plain bytes, K M G (powers of 1000), KiB MiB GiB (powers of 1024)
-exit codes: 0 complete and verified, 1 failed, 2 refused before anything was written, 3 partly complete,
-4 a verification found bytes that differ, 130 and 143 interrupted
+
+exit codes:
+  0         every destination is complete and, unless verification was switched off, verified
+  1         failed: nothing is complete, or the program itself failed
+  2         wrong arguments, or refused before anything was written
+  3         partly: some destinations, or some files, are complete and others are not
+  4         a verification found bytes that differ
+  130, 143  interrupted by SIGINT (Ctrl-C), by SIGTERM
 
 examples:
   pfndispatchcopy A001.mov /mnt/raid /mnt/shuttle
@@ -60,6 +69,13 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(message)
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Print the help as everything is printed: whole in any encoding, and whoever reads it or does not."""
+        del file
+        failure = say(message)
+        if failure is not None:
+            raise UsageError(f"standard output could not be written: {failure.strerror}")
 
 
 def _type(parse: Callable[[str], Any]) -> Callable[[str], Any]:
@@ -97,6 +113,19 @@ def _size_above_zero(text: str) -> int:
 
 def _hash_names(text: str) -> tuple[str, ...]:
     return tuple(canonical_name(name) for name in text.split(","))
+
+
+def _engine(text: str) -> str:
+    from pfndispatchcopy.engines import parse_engine  # noqa: PLC0415 - 30 ms, and rarely asked for
+
+    parse_engine(text)
+    return text
+
+
+def _report_path(text: str) -> str:
+    if os.path.splitext(text)[1].lower() not in (".html", ".json", ".csv"):
+        raise UsageError(f"{printable(text)!r}: a report ends in .html, .json or .csv")
+    return text
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -163,7 +192,19 @@ def _add_copying(group: Any) -> None:
     paths = [str(each) for each in Strategy if each is not Strategy.MIXED]
     add("--strategy", choices=paths, help="force the copy path (default: auto)")
     add("-j", "--jobs", type=_type(_jobs), metavar="N|auto", help="files in flight at once (default: auto)")
-    add("--bwlimit", type=_type(_size_above_zero), metavar="RATE", help="read at most RATE bytes a second")
+    add(
+        "--executor",
+        type=_type(_engine),
+        metavar="ENGINE",
+        help="where a folder's jobs run: serial, threads, processes, dask[:ADDRESS], mpi (default: threads, and"
+        " processes where they pay; see docs/scale.md)",
+    )
+    add(
+        "--bwlimit",
+        type=_type(_size_above_zero),
+        metavar="RATE",
+        help="read at most RATE bytes a second (each process)",
+    )
     add(
         "--preserve",
         type=_type(parse_preserve),
@@ -208,8 +249,8 @@ def _add_safety(group: Any) -> None:
     add(
         "--check",
         action="store_true",
-        help="copy nothing: read hash lists (media hash lists, their histories, sum files), or those of a folder,"
-        " and verify on the medium the files that they name",
+        help="verify on the medium the files that hash lists name, and copy nothing: media hash lists, their"
+        " histories, sum files, or folders that hold some",
     )
     add(
         "-f_size",
@@ -286,6 +327,13 @@ def _add_showing(group: Any) -> None:
     add("--json", action="store_true", help="JSON Lines events on standard output, and nothing else there")
     add("--log-file", metavar="FILE", help="append a timestamped log, one line an event")
     add("--syslog", action="store_true", help="the same to the system's log")
+    add(
+        "--report",
+        action="append",
+        type=_type(_report_path),
+        metavar="FILE",
+        help="write a report at the end: FILE.html to look at, FILE.csv or FILE.json (repeatable)",
+    )
     add("--on-finish", metavar="COMMAND", help="run it at the end, the summary event on its standard input")
     add(
         "--config",
@@ -336,9 +384,10 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
         for name in [name for name, value in values.items() if value is None and name != "jobs"]:
             del values[name], origins[name]
     if not (values.get("dry_run") and values.get("verbose")):
-        return _request(values)
+        return _request(values, tuple(arguments))
     shown = [(name.replace("_", "-"), _shown(values[name]), where) for name, where in sorted(origins.items())]
-    return _request(values, tuple(each for each in shown if each[0] not in ("paths", "dry-run", "verbose")))
+    shown = [each for each in shown if each[0] not in ("paths", "dry-run", "verbose")]
+    return _request(values, tuple(arguments), tuple(shown))
 
 
 def _shown(value: Any) -> str:
@@ -355,7 +404,12 @@ def _parse_layer(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> d
     if "--" in words:  # argparse takes options and paths in any order, but forgets this mark on the way
         at = words.index("--")
         words, after = words[:at], words[at + 1 :]
-    layer = dict(vars(parser.parse_intermixed_args(words)))
+    namespace, unknown = parser.parse_known_intermixed_args(words)
+    if unknown:
+        name, _, _ = unknown[0].partition("=")
+        known = [option for action in parser._actions for option in action.option_strings]  # noqa: SLF001
+        raise UsageError(f"there is no option {name}{similar_to(name, known)} (see --help)")
+    layer = dict(vars(namespace))
     if after:
         layer["paths"] = [*layer.get("paths", []), *after]
     return layer
@@ -374,7 +428,10 @@ def _configured(
     preset = given.get("preset")
     if path is None:
         if preset is not None:
-            raise UsageError(f"--preset {preset}: there is no configuration file")
+            raise UsageError(
+                f"--preset {preset}: there is no configuration file: name one with --config, or make"
+                " ~/.config/pfndispatchcopy/config.toml"
+            )
         return []
     layers: list[tuple[str, dict[str, Any]]] = []
     for where, table in read_file(path, preset):
@@ -394,7 +451,7 @@ _FOR_CHECKING = frozenset(
     {
         *("check", "paths", "jobs", "bwlimit", "memory_limit", "exclude", "include", "exclude_system"),
         *("stall_timeout", "dry_run", "progress", "json", "log_file", "syslog", "on_finish"),
-        *("config", "preset", "verbose", "quiet", "historic_k"),
+        *("report", "config", "preset", "verbose", "quiet", "historic_k"),
     }
 )
 
@@ -427,17 +484,20 @@ def _paths(values: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     destinations: list[str] = list(values.get("dest", []))
     if destinations:
         if not paths:
-            raise UsageError("with -d at least one SOURCE is needed")
+            raise UsageError("there are only destinations (-d): at least one SOURCE is needed (see --help)")
     else:
         if len(paths) < 2:
-            raise UsageError("a SOURCE and at least one DESTINATION are needed (see --help)")
+            alone = f"{paths[0]} is the only path: " if paths else ""
+            raise UsageError(f"{alone}a SOURCE and at least one DESTINATION are needed (see --help)")
         paths, destinations = paths[:1], paths[1:]
     if STANDARD_INPUT in destinations:
         raise UsageError("standard output cannot be a destination")
     return paths, destinations
 
 
-def _request(values: Mapping[str, Any], origins: tuple[tuple[str, str, str], ...] = ()) -> Request:
+def _request(
+    values: Mapping[str, Any], arguments: tuple[str, ...], origins: tuple[tuple[str, str, str], ...] = ()
+) -> Request:
     paths, destinations = _paths(values)
     if values.get("quiet") and values.get("verbose"):
         raise UsageError("--quiet and --verbose contradict each other")
@@ -456,6 +516,9 @@ def _request(values: Mapping[str, Any], origins: tuple[tuple[str, str, str], ...
         files_from=_files_from(values),
         origins=origins,
         check=values.get("check", False),
+        executor=values.get("executor"),
+        reports=tuple(dict.fromkeys(values.get("report", []))),
+        arguments=arguments if "report" in values else (),
     )
 
 

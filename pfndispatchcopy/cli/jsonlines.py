@@ -1,6 +1,5 @@
 """Events as JSON Lines: what ``--json`` prints, and what the two processes of the command talk in."""
 
-import base64
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -9,6 +8,7 @@ from typing import Any
 from pfndispatchcopy import __version__
 from pfndispatchcopy.cli.request import Request
 from pfndispatchcopy.events import (
+    AmendedEvent,
     ErrorEvent,
     Event,
     FileEvent,
@@ -18,17 +18,22 @@ from pfndispatchcopy.events import (
     ProgressEvent,
     WarningEvent,
 )
-from pfndispatchcopy.model import CheckResult, CopyResult, DestinationResult, Notice, State, TreeResult
+from pfndispatchcopy.exact_paths import exact_path, path_fields
+from pfndispatchcopy.model import CheckResult, CopyResult, DestinationResult, Notice, Phase, State, TreeResult
 
 __all__ = [
+    "AMENDED",
     "LEFT_OUT",
     "PARTIAL",
+    "SAMPLE",
+    "VOLUMES",
     "check_summary_fields",
     "encode",
     "event_fields",
     "exact_path",
     "path_fields",
     "refusal_summary",
+    "report_fields",
     "start_fields",
     "summary_fields",
     "tree_summary_fields",
@@ -36,8 +41,11 @@ __all__ = [
 
 VERSION = 1
 # Between the two processes only.
-PARTIAL = "partial"
+AMENDED = "amended"
 LEFT_OUT = "left_out"
+PARTIAL = "partial"
+SAMPLE = "sample"
+VOLUMES = "volumes"
 
 
 def encode(event: str, fields: Mapping[str, Any]) -> bytes:
@@ -48,29 +56,12 @@ def encode(event: str, fields: Mapping[str, Any]) -> bytes:
     return line.encode("ascii") + b"\n"
 
 
-def path_fields(path: str, key: str = "path") -> dict[str, str]:
-    """Return a path for JSON; one that is not valid UTF-8 has U+FFFD in it, and its bytes beside it."""
-    raw = path.encode("utf-8", "surrogateescape")
-    try:
-        raw.decode("utf-8")
-    except UnicodeDecodeError:
-        return {key: raw.decode("utf-8", "replace"), f"{key}_b64": base64.b64encode(raw).decode("ascii")}
-    return {key: path}
-
-
-def exact_path(fields: Mapping[str, Any], key: str = "path") -> str:
-    """Return the path that :func:`path_fields` was given, byte for byte."""
-    encoded = fields.get(f"{key}_b64")
-    if encoded is None:
-        return str(fields[key])
-    return base64.b64decode(encoded).decode("utf-8", "surrogateescape")
-
-
 def event_fields(event: Event) -> tuple[str, dict[str, Any]]:
     """Return the name and the fields of an event."""
     match event:
         case PlanEvent():
             fields = event._asdict()
+            del fields["volumes"]
             fields["free_bytes"] = [{**path_fields(path), "bytes": free} for path, free in event.free_bytes]
             return "plan", fields
         case ProgressEvent():
@@ -90,8 +81,8 @@ def event_fields(event: Event) -> tuple[str, dict[str, Any]]:
                     for each in event.destinations
                 ],
             }
-        case FileEvent():
-            return "file", {
+        case FileEvent() | AmendedEvent():
+            return AMENDED if isinstance(event, AmendedEvent) else "file", {
                 **path_fields(event.path),
                 "size": event.size,
                 "hashes": event.hashes,
@@ -105,6 +96,30 @@ def event_fields(event: Event) -> tuple[str, dict[str, Any]]:
             return "warning", notice_fields(event.notice)
         case ErrorEvent():
             return "error", notice_fields(event.notice)
+
+
+def report_fields(event: Event) -> tuple[str, dict[str, Any]] | None:
+    """Return what a report wants to know beside an event; None for nothing."""
+    match event:
+        case PlanEvent():
+            volumes = [
+                {
+                    **path_fields(each.path),
+                    "device": each.device,
+                    "filesystem": each.filesystem,
+                    **path_fields(each.mount_point, "mount_point"),
+                }
+                for each in event.volumes
+            ]
+            return VOLUMES, {"volumes": volumes}
+        case ProgressEvent():
+            is_copying = event.phase is Phase.COPY
+            copied = [each.bytes_done if is_copying else None for each in event.destinations]
+            verified = [each.bytes_verified if is_copying else each.bytes_done for each in event.destinations]
+            states = [each.state for each in event.destinations]
+            return SAMPLE, {"copied": copied, "verified": verified, "states": states}
+        case _:
+            return None
 
 
 def notice_fields(notice: Notice) -> dict[str, Any]:

@@ -8,10 +8,11 @@ and so that it loads the engine while the front reads the arguments.
 
 import os
 import signal
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 
-__all__ = ["WorkerProcess", "start_worker"]
+__all__ = ["WorkerProcess", "is_started_by_mpi", "start_worker"]
 
 _FORWARDED = tuple(
     number for name in ("SIGINT", "SIGTERM", "SIGHUP") if (number := getattr(signal, name, None)) is not None
@@ -65,6 +66,11 @@ class WorkerProcess:
         return os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
 
 
+def is_started_by_mpi() -> bool:
+    """Whether this process is a rank of MPI already: it must not be forked then."""
+    return "mpi4py.MPI" in sys.modules
+
+
 def start_worker(serve: Callable[[int, int], None]) -> WorkerProcess:
     """Start the worker.
 
@@ -76,7 +82,8 @@ def start_worker(serve: Callable[[int, int], None]) -> WorkerProcess:
     """
     event_read, event_write = os.pipe()
     control_read, control_write = os.pipe()
-    if not hasattr(os, "fork"):  # Windows: a thread; one that hangs then holds the command
+    # Windows, and MPI: a thread; one that hangs then holds the command.
+    if not hasattr(os, "fork") or is_started_by_mpi():
         import threading  # noqa: PLC0415
 
         threading.Thread(target=serve, args=(event_write, control_read), name="pfn-worker", daemon=True).start()

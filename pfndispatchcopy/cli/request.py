@@ -23,6 +23,9 @@ class Request(NamedTuple):
         files_from: what a list of files holds, and whether NULs separate its paths; None where there is none.
         check: whether the sources are hash lists, or folders with some, whose files are to be checked; nothing is
             copied then, and the destinations are the same paths.
+        executor: name of the engine that does the jobs of a folder; None for an automatic choice.
+        reports: paths of the reports to write at the end.
+        arguments: the command line, for those who read a report.
         origins: of each option that was given, where: for those who ask for the plan and how it came about.
     """
 
@@ -40,6 +43,9 @@ class Request(NamedTuple):
     files_from: tuple[bytes, bool] | None = None
     origins: tuple[tuple[str, str, str], ...] = ()
     check: bool = False
+    executor: str | None = None
+    reports: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
 
     @property
     def source(self) -> str:

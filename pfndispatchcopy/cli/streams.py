@@ -6,7 +6,10 @@ import sys
 import threading
 from queue import SimpleQueue
 
-__all__ = ["Outlet", "open_missing_streams"]
+__all__ = ["ERROR", "INFO", "WARNING", "Outlet", "open_missing_streams", "say"]
+
+# The priorities of syslog, by which the journal of systemd sorts lines.
+ERROR, WARNING, INFO = 3, 4, 6
 
 
 def open_missing_streams() -> frozenset[int]:
@@ -30,10 +33,20 @@ def open_missing_streams() -> frozenset[int]:
     return frozenset(missing)
 
 
+def _is_journal(fd: int) -> bool:
+    """Whether a stream is the one that systemd reads: it names it by device and inode, and that is inherited."""
+    try:
+        status = os.fstat(fd)
+    except OSError:
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
+
+
 class Outlet:
     """A standard stream behind a thread of its own: who writes to it never waits for its reader.
 
-    A reader that has gone, or a full disk behind the stream, ends the output and nothing else.
+    A reader that has gone, or a full disk behind the stream, ends the output and nothing else. Where the journal of
+    systemd reads standard error, each line begins with its priority (``<3>``), which it takes away.
 
     Args:
         fd: 1 or 2.
@@ -45,17 +58,32 @@ class Outlet:
         self.failure: OSError | None = None
         self._stream = sys.stdout if fd == 1 else sys.stderr
         self.encoding = encoding or getattr(self._stream, "encoding", None) or "utf-8"
-        self._queue: SimpleQueue[bytes | None] = SimpleQueue()
+        self._has_priorities = fd == 2 and "JOURNAL_STREAM" in os.environ and _is_journal(fd)
+        self._queue: SimpleQueue[bytes | threading.Event | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._drain, name=f"pfn-outlet-{fd}", daemon=True)
         self._is_started = False
+        self._is_closing = False
+        self._has_thread = True
 
-    def write(self, text: str) -> int:
-        """Queue some text."""
+    def write(self, text: str, priority: int = INFO) -> int:
+        """Queue some text, a line or a part of one."""
+        if self._has_priorities:
+            text = f"<{priority}>{text}"
+        data = text.encode(self.encoding, "backslashreplace")
         if not self._is_started:
-            self._is_started = True
-            self._thread.start()
-        self._queue.put(text.encode(self.encoding, "backslashreplace"))
+            self._start()
+        if self._has_thread:
+            self._queue.put(data)
+        else:
+            self._put(data)
         return len(text)
+
+    def _start(self) -> None:
+        self._is_started = True
+        try:
+            self._thread.start()
+        except RuntimeError:  # the system has no thread left: to wait for the reader is better than to say nothing
+            self._has_thread = False
 
     def flush(self) -> None:
         """Nothing to do: the thread writes as fast as the reader reads."""
@@ -73,24 +101,49 @@ class Outlet:
         """Whether the reader has not yet taken what was written before."""
         return not self._queue.empty()
 
-    def close(self) -> None:
-        """Wait until everything is written."""
-        if self._is_started:
+    def settle(self, patience_s: float) -> None:
+        """Wait until everything so far is written, but not longer: before the other stream of a terminal goes on."""
+        if self._is_started and self._has_thread and not self._is_closing:
+            is_written = threading.Event()
+            self._queue.put(is_written)
+            is_written.wait(patience_s)
+
+    def close(self, patience_s: float | None = None) -> bool:
+        """Wait until everything is written, or for so many seconds; returns whether it is."""
+        if not (self._is_started and self._has_thread):
+            return True
+        if not self._is_closing:
+            self._is_closing = True
             self._queue.put(None)
-            self._thread.join()
+        self._thread.join(patience_s)
+        return not self._thread.is_alive()
 
     def _drain(self) -> None:
         while (data := self._queue.get()) is not None:
-            view = memoryview(data)
-            while view and self.failure is None:
-                try:
-                    view = view[os.write(self.fd, view) :]
-                except BlockingIOError:
-                    os.set_blocking(self.fd, True)
-                except OSError as error:
-                    self.failure = error
+            if isinstance(data, threading.Event):
+                data.set()
+            else:
+                self._put(data)
+
+    def _put(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view and self.failure is None:
+            try:
+                view = view[os.write(self.fd, view) :]
+            except BlockingIOError:
+                os.set_blocking(self.fd, True)
+            except OSError as error:
+                self.failure = error
 
     @property
     def is_abandoned(self) -> bool:
         """Whether nobody reads any more, which is the reader's good right."""
         return self.failure is not None and self.failure.errno == errno.EPIPE
+
+
+def say(text: str, fd: int = 1) -> OSError | None:
+    """Write a text to a standard stream, and wait until it is read; returns why it was not, if so."""
+    out = Outlet(fd)
+    out.write(text, INFO if fd == 1 else ERROR)
+    out.close()
+    return None if out.is_abandoned else out.failure

@@ -4,7 +4,7 @@ from typing import Any
 
 from pfndispatchcopy.cli.jsonlines import exact_path
 from pfndispatchcopy.cli.request import PROGRAM, Request
-from pfndispatchcopy.cli.streams import Outlet
+from pfndispatchcopy.cli.streams import ERROR, WARNING, Outlet
 from pfndispatchcopy.model import State
 from pfndispatchcopy.notices import amount
 from pfndispatchcopy.printable import printable
@@ -37,11 +37,12 @@ class TextLines:
         """Print what there is to say of one event; *now* is in seconds of a clock that never goes back."""
         match fields["event"]:
             case "error" | "warning" as kind:
-                self._err.write(f"{PROGRAM}: {kind}: {printable(fields['message'])}\n")
+                priority = ERROR if kind == "error" else WARNING
+                self._err.write(f"{PROGRAM}: {kind}: {printable(fields['message'])}\n", priority)
             case "crash":
-                self._err.write(f"{PROGRAM}: internal error: {printable(fields['message'])}\n")
+                self._err.write(f"{PROGRAM}: internal error: {printable(fields['message'])}\n", ERROR)
                 for line in fields["trace"].splitlines():
-                    self._err.write(f"{printable(line)}\n")
+                    self._err.write(f"{printable(line)}\n", ERROR)
             case "start" if self._request.verbose:
                 for source in self._request.sources:
                     self._info(f"{'checking' if self._request.check else 'copying'} {printable(source)}...")
@@ -130,7 +131,8 @@ class TextLines:
                 f" {each['bytes']} bytes, {each['speed_mb_sec']:.1f} MB/s{left_out}\n"
             )
         if any(each["state"] == State.CANCELLED for each in fields["destinations"]):
-            self._err.write(f"{PROGRAM}: what is complete is remembered: run the same command again to go on\n")
+            remembered = "what is complete is remembered: run the same command again to go on"
+            self._err.write(f"{PROGRAM}: {remembered}\n", WARNING)
 
     def _summary(self, fields: dict[str, Any]) -> None:
         if self._request.check:
@@ -181,7 +183,7 @@ class TextLines:
             f"memory bound: {plan['memory_bound']} bytes",
         ]
         if self._request.verbose:
-            lines += [f"{name} = {value} ({where})" for name, value, where in self._request.origins]
+            lines += [printable(f"{name} = {value} ({where})") for name, value, where in self._request.origins]
         lines.append("nothing was written")
         self._out.write("\n".join(lines) + "\n")
 

@@ -16,16 +16,18 @@ from pfndispatchcopy.cli.jsonlines import (
     event_fields,
     path_fields,
     refusal_summary,
+    report_fields,
     start_fields,
     summary_fields,
     tree_summary_fields,
 )
-from pfndispatchcopy.cli.processes import put_null_on
+from pfndispatchcopy.cli.processes import is_started_by_mpi, put_null_on
 from pfndispatchcopy.cli.request import Request
 from pfndispatchcopy.errors import ExitCode, PfnDispatchCopyError, RefusedError
-from pfndispatchcopy.events import Event
+from pfndispatchcopy.events import AmendedEvent, Event
 from pfndispatchcopy.fileio import native_system
 from pfndispatchcopy.model import CheckResult, CopyResult, TreeResult
+from pfndispatchcopy.notices import reason_of, refusal_text, similar_to, source_advice
 from pfndispatchcopy.nursery import Nursery
 from pfndispatchcopy.offload import prepare_offload
 from pfndispatchcopy.printable import printable
@@ -42,10 +44,16 @@ END = "end"
 
 
 class _Line:
-    """The pipe to the front."""
+    """The pipe to the front.
 
-    def __init__(self, fd: int) -> None:
+    Args:
+        fd: of the pipe.
+        for_reports: whether what only a report wants to know is sent as well.
+    """
+
+    def __init__(self, fd: int, *, for_reports: bool = False) -> None:
         self._fd = fd
+        self._for_reports = for_reports
         self._lock = threading.Lock()
 
     def send(self, event: str, fields: dict[str, Any]) -> None:
@@ -59,8 +67,13 @@ class _Line:
                     return
 
     def observe(self, event: Event) -> None:
-        """An observer that sends everything."""
+        """An observer that sends everything; what only reports want to know, only for them."""
+        if isinstance(event, AmendedEvent) and not self._for_reports:
+            return
         self.send(*event_fields(event))
+        more = report_fields(event) if self._for_reports else None
+        if more is not None:
+            self.send(*more)
 
 
 class _Control:
@@ -91,12 +104,21 @@ def serve(event_fd: int, control_fd: int) -> None:
     nursery = None
     if not request.reads_standard_input:
         put_null_on(0, os.O_RDONLY)
-        if not request.dry_run:  # before there is any thread
+        # Before there is any thread; an engine that has processes of its own needs none of ours.
+        if not request.dry_run and request.executor in (None, "processes") and not is_started_by_mpi():
             preparing, on_cancel = _prepare_workers, _cancel_everything
             if request.check:
                 preparing, on_cancel = _prepare_checkers, _cancel_checks
             nursery = Nursery.open(on_cancel, closing=(event_fd, control_fd), preparing=preparing)
-    work(request, _Line(event_fd), _Control(control_fd), nursery)
+    line = _Line(event_fd, for_reports=bool(request.reports))
+    try:
+        control = _Control(control_fd)
+    except RuntimeError as error:
+        reason = f"the system has no thread left: {error}; nothing was written"
+        refuse(line, request, RefusedError(reason, operation="limits"), ExitCode.REFUSED)
+        line.send(END, {"exit_code": int(ExitCode.REFUSED), "given_up": False})
+        return
+    work(request, line, control, nursery)
 
 
 def _prepare_workers() -> None:
@@ -139,8 +161,8 @@ def work(request: Request, line: "_Line", control: "_Control", nursery: Nursery 
         if control.signal_number is not None:
             exit_code = 128 + control.signal_number
         line.send("summary", _summary_of(result, exit_code, dry_run=request.dry_run))
-    except PfnDispatchCopyError as error:
-        exit_code = error.exit_code
+    except (PfnDispatchCopyError, MemoryError) as error:
+        exit_code = getattr(error, "exit_code", ExitCode.FAILED) if offload is not None else ExitCode.REFUSED
         if control.signal_number is not None:
             exit_code = 128 + control.signal_number
         refuse(line, request, error, exit_code)
@@ -159,7 +181,9 @@ def _prepare(
 ) -> "Offload | TreeOffload | Check":
     """Return what is to be run."""
     system = native_system()
-    tells_files = request.json or request.verbose or request.syslog or request.log_file is not None
+    tells_files = (
+        request.json or request.verbose or request.syslog or request.log_file is not None or bool(request.reports)
+    )
     if request.check:
         from pfndispatchcopy.check.session import Check  # noqa: PLC0415 - what copies does not need it
 
@@ -180,6 +204,7 @@ def _prepare(
         cancel=control.cancel,
         system=system,
         files_from=request.files_from,
+        executor=request.executor,
         nursery=nursery,
         tells_files=tells_files,
     )
@@ -193,13 +218,17 @@ def _summary_of(result: CopyResult | TreeResult | CheckResult, exit_code: int, *
     return summary_fields(result, exit_code, dry_run=dry_run)
 
 
-def refuse(line: _Line, request: Request, error: PfnDispatchCopyError, exit_code: int) -> None:
+def refuse(line: _Line, request: Request, error: PfnDispatchCopyError | MemoryError, exit_code: int) -> None:
     """Tell of a refusal: an error event and a summary."""
-    message = printable(str(error))
+    message = printable(reason_of(error))
     refusal = error if isinstance(error, RefusedError) else RefusedError(message, operation="options")
     path = refusal.path
     if path and printable(path) not in message:
         message = f"{printable(path)}: {message}"
+    if path in request.sources:
+        message = _advised(message, refusal.errno, path)
+    if isinstance(error, PfnDispatchCopyError) and error.exit_code is ExitCode.REFUSED:
+        message = refusal_text(message, "nothing was checked" if request.check else "nothing was written")
     fields = {
         "message": message,
         **path_fields(path),
@@ -209,3 +238,16 @@ def refuse(line: _Line, request: Request, error: PfnDispatchCopyError, exit_code
     }
     line.send("error", fields)
     line.send("summary", refusal_summary(request.destinations, exit_code, message))
+
+
+def _advised(message: str, reason: str | None, path: str) -> str:
+    """Add to a message what to do about a source that cannot be opened."""
+    if reason == "ENOENT":
+        try:
+            names = os.listdir(os.path.dirname(path.rstrip(os.sep)) or os.curdir)
+        except OSError:
+            names = []
+        if similar := similar_to(os.path.basename(path.rstrip(os.sep)), names):
+            return f"{message}{similar}"
+    advice = source_advice(reason, path)
+    return f"{message}. {advice}" if advice else message

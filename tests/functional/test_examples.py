@@ -93,27 +93,46 @@ def test_parallel_demo_prints_a_row_for_every_size(tmp_path: Path) -> None:
 
 def test_comparison_measures_every_kind_of_work(tmp_path: Path) -> None:
     ended = run(
-        tmp_path, "-m", "benchmarks.compare", "--size", "100KiB", "--rounds", "1", "--destinations", "2",
-        "--on", str(tmp_path), "--cold",
+        tmp_path, "-m", "benchmarks.compare", "--subject", "file", "--size", "100KiB", "--rounds", "1",
+        "--destinations", "2", "--on", str(tmp_path), "--cold", "--only", "pfndispatchcopy,cp",
     )  # fmt: skip
 
     require_clean_end(ended, tmp_path)
-    for work in ("copy, 100 KiB on", "durable, 100 KiB on", "verified, 100 KiB on"):
-        assert f"\n{work}" in ended.stdout
+    for work in ("copy", "durable", "verified"):
+        assert f"\n{work}, 100 KiB to 2 destinations on " in ended.stdout
     assert ended.stdout.count("\npfndispatchcopy ") == 3
-    assert "2 destinations, 1 interleaved round, source cold" in ended.stdout
+    assert ended.stdout.count("\ncp, at once ") == 3
     assert ended.stdout.count("peak memory of pfndispatchcopy: ") == 3
+
+
+@pytest.mark.skipif(not os.path.isdir("/dev/shm"), reason="there is no folder in memory")
+def test_comparison_of_folders_tells_goals_and_writes_what_it_found(tmp_path: Path) -> None:
+    results = tmp_path / "results.json"
+    ended = run(
+        tmp_path, "-m", "benchmarks.compare", "--all", "--quick", "--size", "64KiB", "--files", "20", "--rounds", "1",
+        "--only", "pfndispatchcopy,cp", "--json", str(results),
+    )  # fmt: skip
+
+    found = json.loads(results.read_text())
+    results.unlink()
+    require_clean_end(ended, tmp_path)
+    assert "the verdicts say nothing" in ended.stdout
+    verdicts = [goal["verdict"] for goal in found["goals"]]
+    assert len(verdicts) == 16
+    assert set(verdicts) <= {"met", "missed", "not measured"}
+    measured = [goal for goal in found["goals"] if goal["against"].startswith("cp, ")]
+    assert "not measured" not in [goal["verdict"] for goal in measured]
 
 
 def test_comparison_prints_raw_figures_as_json(tmp_path: Path) -> None:
     ended = run(
         tmp_path, "-m", "benchmarks.compare", "--size", "1KiB", "--rounds", "2", "--destinations", "1",
-        "--work", "copy", "--on", str(tmp_path), "--json",
+        "--subject", "file", "--work", "copy", "--on", str(tmp_path), "--only", "pfndispatchcopy,cp", "--json",
     )  # fmt: skip
 
     require_clean_end(ended, tmp_path)
-    (result,) = json.loads(ended.stdout)["results"]
+    (result,) = json.loads(ended.stdout)["contests"]
     assert result["work"] == "copy"
-    assert result["ours_to_theirs"]["pfndispatchcopy"] == 1
+    assert result["ours_to_theirs"]["pfndispatchcopy"]["median"] == 1
     assert all(len(seconds) == 2 for seconds in result["seconds"].values())
-    assert result["peak_memory_bytes"] > 1 << 20
+    assert result["peak_memory"]["size_bytes"] > 1 << 20

@@ -1,5 +1,7 @@
 """The configuration file: where it is looked for, its layers, and errors that name the key."""
 
+import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +84,39 @@ def test_file_that_is_no_utf8_is_a_usage_error(tmp_path: Path) -> None:
         read_file(str(tmp_path / "c.toml"), None)
 
 
+@pytest.mark.parametrize(
+    "text", ["x = " + "[" * 50_000, "a." * 5_000 + "b = 1", "jobs = " + "9" * 5_000], ids=["deep", "dotted", "digits"]
+)
+def test_file_that_the_parser_chokes_on_is_a_usage_error(tmp_path: Path, text: str) -> None:
+    path = _write(tmp_path / "c.toml", text)
+    try:
+        read_file(path, None)
+    except UsageError as error:
+        assert "no TOML" in str(error)  # noqa: PT017 - newer versions of the parser take some of them
+
+
+def test_file_without_an_end_is_a_usage_error(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_bytes(b"#" * (1 << 20) + b"\n")
+    with pytest.raises(UsageError, match="more than 1048576 bytes"):
+        read_file(str(tmp_path / "c.toml"), None)
+    (tmp_path / "c.toml").write_bytes(b"#" * ((1 << 20) - 1) + b"\n")
+    assert read_file(str(tmp_path / "c.toml"), None)[0][1] == {}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs FIFOs")
+@pytest.mark.timeout(10)
+def test_fifo_that_nobody_writes_to_is_a_usage_error_and_one_with_a_writer_is_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "c.toml")
+    with pytest.raises(UsageError, match="nobody writes"):
+        read_file(str(tmp_path / "c.toml"), None)
+    keeper = os.open(tmp_path / "c.toml", os.O_RDWR)  # the reader, so that the writer need not wait for one
+    os.write(keeper, b'hash = "md5"\n')
+    timer = threading.Timer(0.2, os.close, [keeper])
+    timer.start()
+    assert read_file(str(tmp_path / "c.toml"), None)[0][1] == {"hash": "md5"}
+    timer.join()
+
+
 def test_keys_become_long_options() -> None:
     table: dict[str, Any] = {
         "hash": ["md5", "xxh3"],
@@ -123,6 +158,9 @@ def test_value_cannot_pass_for_another_option() -> None:
         {"quick-check": 1},
         {"quick-check": [True]},
         {"--hash": "md5"},
+        {"queue-depth": 16**5_000},
+        {"hash": [[16**5_000]]},
+        {"quick-check": 16**5_000},
     ],
 )
 def test_wrong_key_or_kind_is_refused_by_name(table: dict[str, Any]) -> None:

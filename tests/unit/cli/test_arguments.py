@@ -142,6 +142,7 @@ _SHOWING: list[tuple[list[str], dict[str, Any]]] = [
     (["--dry-run"], {"dry_run": True}),
     (["--progress", "plain"], {"progress": "plain"}),
     (["--json"], {"json": True}),
+    (["--executor", "serial"], {"executor": "serial"}),
     (["--log-file", "x.log"], {"log_file": "x.log"}),
     (["--syslog"], {"syslog": True}),
     (["--on-finish", "mail me"], {"on_finish": "mail me"}),
@@ -190,6 +191,7 @@ def test_check_needs_something_that_has_a_place(arguments: list[str]) -> None:
 def test_no_option_is_left_untested() -> None:
     tested = {word.partition("=")[0] for arguments, _ in _COPYING + _SHOWING for word in arguments}
     tested |= {"--check", "-d", "--dest", "--config", "--preset", "--files-from", "-0", "--version", "-h", "--help"}
+    tested |= {"--report"}  # in test_reports.py
     there = {option for action in build_parser()._actions for option in action.option_strings}
     assert there == {word for word in tested if word.startswith("-")}
 
@@ -290,22 +292,22 @@ def test_request_survives_the_way_to_the_worker() -> None:
 
 @pytest.mark.parametrize("width", ["40", "80", "200", "", "wide"])
 def test_help_names_every_option_and_keeps_to_the_width(
-    width: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    width: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", width)
     with pytest.raises(SystemExit) as caught:
         _parse("--help")
     assert not caught.value.code
-    shown = capsys.readouterr().out
+    shown = capfd.readouterr().out
     for action in build_parser()._actions:
         assert all(option in shown for option in action.option_strings)
 
 
-def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_version_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         _parse("src", "--version")
     assert not caught.value.code
-    assert capsys.readouterr().out == f"pfndispatchcopy {__version__}\n"
+    assert capfd.readouterr().out == f"pfndispatchcopy {__version__}\n"
 
 
 # -- the configuration --------------------------------------------------------------------------------------

@@ -122,12 +122,14 @@ def test_long_name_is_shown_by_its_end() -> None:
     assert path not in drawn
 
 
+@pytest.mark.fault(58)
 def test_terminal_that_is_behind_gets_no_more_bars() -> None:
     terminal = _Terminal()
     terminal.is_behind = True
     assert _draw(events.progress(250), terminal=terminal) == ""
 
 
+@pytest.mark.fault(59)
 def test_terminal_without_unicode_gets_plain_bars() -> None:
     drawn = _draw(events.progress(250), terminal=_Terminal("ascii"))
     assert "#" in drawn

@@ -58,6 +58,7 @@ def test_path_that_is_utf8_is_itself() -> None:
     assert path_fields("", "destination") == {"destination": ""}
 
 
+@pytest.mark.fault(78)
 def test_path_that_is_no_utf8_has_its_exact_bytes_beside_it() -> None:
     fields = path_fields(_ODD)
     assert fields["path"] == "/a/caf\ufffd.mov"
@@ -65,6 +66,7 @@ def test_path_that_is_no_utf8_has_its_exact_bytes_beside_it() -> None:
     assert set(path_fields(_ODD, "destination")) == {"destination", "destination_b64"}
 
 
+@pytest.mark.fault(78)
 @given(st.binary(max_size=60))
 def test_any_bytes_can_be_told(raw: bytes) -> None:
     fields = path_fields(raw.decode("utf-8", "surrogateescape"))

@@ -1,13 +1,17 @@
 """The log: one safe line an event, appended to a file or sent to the system."""
 
+import errno
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import pfndispatchcopy.cli.record
 from pfndispatchcopy.cli.record import LogFile, SystemLog, log_line
 from pfndispatchcopy.errors import UsageError
 from tests.unit.cli import events
@@ -35,7 +39,8 @@ def _lines(tmp_path: Path) -> list[str]:
         (events.summary(), "INFO", ["exit code 0", "/a/ verified"]),
         (events.error("it broke"), "ERROR", ["it broke"]),
         (events.error("hm", "warning"), "WARNING", ["hm"]),
-        ({"event": "crash", "message": "bug", "trace": ""}, "ERROR", ["bug"]),
+        (events.summary(ok=False, state="failed"), "ERROR", ["exit code 1", "/a/ failed"]),
+        ({"event": "crash", "message": "bug", "trace": "line 1\nline 2"}, "ERROR", ["bug", "line 1\\nline 2"]),
     ],
     ids=lambda each: each["event"] if isinstance(each, dict) else "",
 )
@@ -61,6 +66,7 @@ def test_lines_have_time_process_and_level(log: LogFile, tmp_path: Path) -> None
     assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ pfndispatchcopy\[", second)
 
 
+@pytest.mark.fault(78)
 def test_hostile_names_stay_on_their_line(log: LogFile, tmp_path: Path) -> None:
     name = "x\n2026-01-01T00:00:00Z pfndispatchcopy[1] INFO all is well\x1b[2J\u202e\udce9\x85"
     for fields in (events.start(name, name), events.file(name), events.error(name)):
@@ -81,6 +87,70 @@ def test_log_is_appended_to_and_shared(log: LogFile, tmp_path: Path) -> None:
     ]
 
 
+# Each process tells of a name as long as a path may be, so that a line is longer than what a pipe takes at once.
+_WRITER = """
+import sys
+from pfndispatchcopy.cli.record import LogFile
+log = LogFile(sys.argv[1])
+sys.stdin.read(1)
+for number in range(400):
+    log.event({"event": "warning", "message": f"{sys.argv[2]} {number} " + sys.argv[2] * 5000}, 0.0)
+"""
+
+
+def test_lines_of_two_runs_at_once_stay_whole(tmp_path: Path) -> None:
+    path = tmp_path / "copy.log"
+    writers = [
+        subprocess.Popen([sys.executable, "-c", _WRITER, path, letter], stdin=subprocess.PIPE) for letter in "xy"
+    ]
+    for each in writers:
+        assert each.stdin is not None
+        each.stdin.close()
+    assert [each.wait(timeout=30) for each in writers] == [0, 0]
+    lines = _lines(tmp_path)
+    assert len(lines) == 800
+    for letter in "xy":
+        mine = [line for line in lines if line.endswith(letter)]
+        assert [line.split()[4] for line in mine] == [str(number) for number in range(400)]
+        assert all(
+            re.fullmatch(rf"\S+Z pfndispatchcopy\[\d+\] WARNING {letter} \d+ {letter * 5000}", line) for line in mine
+        )
+    assert len({line.split()[1] for line in lines}) == 2
+
+
+@pytest.mark.parametrize("log_path", ["card/copy.log", "card/day 1/copy.log", "card", "elsewhere/../card/x", "link/x"])
+def test_log_in_a_source_is_refused_before_it_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log_path: str
+) -> None:
+    for folder in ("card/day 1", "elsewhere"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "link").symlink_to("card")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="would lie in"):
+        LogFile(log_path, ["-", "elsewhere", "card/"])
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["card", "day 1", "elsewhere", "link"]
+
+
+def test_log_beside_a_source_is_none_of_its_business(tmp_path: Path) -> None:
+    (tmp_path / "card").mkdir()
+    os.close(LogFile(str(tmp_path / "card.log"), [str(tmp_path / "card"), "-"])._fd)
+    assert (tmp_path / "card.log").exists()
+
+
+def test_line_that_is_written_in_part_is_an_error(log: LogFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers: list[int | OSError] = [3, OSError(errno.ENOSPC, "No space left on device")]
+
+    def write(fd: int, data: bytes) -> int:
+        answer = answers.pop(0)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(os, "write", write)
+    with pytest.raises(OSError, match="No space left"):
+        log.event(events.error(), 0.0)
+
+
 def test_log_that_cannot_be_opened_is_a_usage_error(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "missing/copy.log"):
         with pytest.raises(UsageError, match="the log cannot be opened"):
@@ -90,6 +160,7 @@ def test_log_that_cannot_be_opened_is_a_usage_error(tmp_path: Path) -> None:
 def test_systems_log_gets_the_same_lines_with_its_levels(monkeypatch: pytest.MonkeyPatch) -> None:
     syslog = pytest.importorskip("syslog")
     seen: list[tuple[int, str]] = []
+    monkeypatch.setattr(pfndispatchcopy.cli.record, "_SYSLOG_SOCKET", os.devnull)
     monkeypatch.setattr(syslog, "openlog", lambda *arguments: None)
     monkeypatch.setattr(syslog, "syslog", lambda level, text: seen.append((level, text)))
     log = SystemLog()
@@ -105,4 +176,11 @@ def test_systems_log_gets_the_same_lines_with_its_levels(monkeypatch: pytest.Mon
 def test_missing_system_log_is_a_usage_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "syslog", None)
     with pytest.raises(UsageError, match="--syslog"):
+        SystemLog()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems send to their log in other ways")
+def test_system_log_that_nobody_reads_is_a_usage_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pfndispatchcopy.cli.record, "_SYSLOG_SOCKET", str(tmp_path / "log"))
+    with pytest.raises(UsageError, match=r"nothing listens at .*--log-file"):
         SystemLog()

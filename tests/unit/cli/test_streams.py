@@ -54,6 +54,7 @@ def test_text_arrives_in_order_and_close_waits_for_it(pipe: _Pipe) -> None:
     assert not out.is_behind
 
 
+@pytest.mark.fault(58)
 @pytest.mark.timeout(20)
 def test_reader_that_does_not_read_holds_nobody_up(pipe: _Pipe) -> None:
     out = Outlet(pipe.writer, "utf-8")
@@ -88,6 +89,7 @@ def test_stream_that_somebody_made_non_blocking_still_gets_everything(pipe: _Pip
     assert out.failure is None
 
 
+@pytest.mark.fault(58)
 def test_reader_that_has_gone_ends_the_output_and_nothing_else(pipe: _Pipe) -> None:
     pipe.close_reader()
     out = Outlet(pipe.writer, "utf-8")
@@ -99,6 +101,7 @@ def test_reader_that_has_gone_ends_the_output_and_nothing_else(pipe: _Pipe) -> N
     assert out.failure.errno == errno.EPIPE
 
 
+@pytest.mark.fault(58)
 @pytest.mark.skipif(not os.path.exists(_FULL), reason=f"there is no {_FULL}")
 def test_full_disk_behind_the_stream_is_kept_for_the_report() -> None:
     fd = os.open(_FULL, os.O_WRONLY)
@@ -114,6 +117,46 @@ def test_full_disk_behind_the_stream_is_kept_for_the_report() -> None:
     assert not out.is_abandoned
 
 
+@pytest.mark.fault(62)
+def test_outlet_without_a_thread_writes_by_itself(pipe: _Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    out = Outlet(pipe.writer, "utf-8")
+    for number in range(3):
+        out.write(f"{number}\n")
+    assert out.close()
+    assert pipe.read_all() == b"0\n1\n2\n"
+
+
+@pytest.mark.timeout(20)
+def test_outlet_waits_for_its_reader_as_long_as_is_asked(pipe: _Pipe) -> None:
+    out = Outlet(pipe.writer, "utf-8")
+    text = "x" * 200_000
+    out.write(text)
+    assert not out.close(0.05)
+    assert not out.close(0.05)
+    assert _drain(pipe.reader, len(text)) == text.encode()
+    assert out.close(5)
+
+
+def test_what_was_written_before_can_be_waited_for(pipe: _Pipe) -> None:
+    out = Outlet(pipe.writer, "utf-8")
+    out.settle(10)
+    out.write("x" * 10_000)
+    out.settle(10)
+    assert os.read(pipe.reader, 1 << 16) == b"x" * 10_000
+    out.write("y" * 1_000_000)
+    out.settle(0.01)  # nobody reads: the patience ends
+    reader = threading.Thread(target=out.close)
+    reader.start()
+    while reader.is_alive():
+        os.read(pipe.reader, 1 << 16)
+        reader.join(0.001)
+    out.settle(10)
+
+
 def test_outlet_that_was_never_used_has_no_thread_and_closes(pipe: _Pipe) -> None:
     before = threading.active_count()
     out = Outlet(pipe.writer, "utf-8")
@@ -122,6 +165,7 @@ def test_outlet_that_was_never_used_has_no_thread_and_closes(pipe: _Pipe) -> Non
     assert pipe.read_all() == b""
 
 
+@pytest.mark.fault(78)
 @pytest.mark.parametrize(
     ("encoding", "expected"),
     [
@@ -169,6 +213,7 @@ os._exit(77)
 """
 
 
+@pytest.mark.fault(58)
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX")
 @pytest.mark.parametrize("closed", [[], [0], [1], [2], [0, 1], [1, 2], [0, 2], [0, 1, 2]], ids=str)
 def test_closed_streams_are_opened_before_any_file_can_take_their_place(closed: list[int]) -> None:

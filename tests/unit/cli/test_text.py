@@ -17,7 +17,7 @@ class _Stream:
     def __init__(self) -> None:
         self.text = ""
 
-    def write(self, text: str) -> int:
+    def write(self, text: str, priority: int = 6) -> int:
         self.text += text
         return len(text)
 
@@ -67,6 +67,7 @@ def test_quiet_and_json_print_no_summary_and_no_plan(named: dict[str, Any]) -> N
     assert _show(*shown, dry_run=True, **named) == ("", "")
 
 
+@pytest.mark.fault(78)
 def test_hostile_names_are_shown_safely() -> None:
     name = "/a/x\n\x1b[2J\u202e\udce9"
     out, err = _show(
@@ -77,6 +78,7 @@ def test_hostile_names_are_shown_safely() -> None:
     assert r"x\n\x1b[2J\u202e\xe9" in out
 
 
+@pytest.mark.fault(86)
 def test_crash_shows_its_trace_safely() -> None:
     trace = 'Traceback:\n  File "x.py", line 1\nValueError: /a/\x1b[2J\u202e\n'
     _, err = _show({"event": "crash", "message": "ValueError('\\x1b')", "trace": trace})

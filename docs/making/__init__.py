@@ -1,0 +1,1 @@
+"""What is made, not written: manual, completions, reference, pictures, the single file."""
