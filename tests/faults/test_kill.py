@@ -147,6 +147,7 @@ def _kill_at(card: Card, count: Count, scenario: Scenario, start: int, step: int
     assert not problems, "\n".join(problems[:20])
 
 
+@pytest.mark.fault(51)
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=SCENARIOS)
 def test_run_that_is_killed_at_a_call_is_completed_by_the_next_one(
@@ -155,6 +156,7 @@ def test_run_that_is_killed_at_a_call_is_completed_by_the_next_one(
     _kill_at(card, count, scenario, 1 + list(SCENARIOS).index(scenario.name), _STEP)
 
 
+@pytest.mark.fault(51)
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=SCENARIOS)
@@ -162,6 +164,7 @@ def test_run_may_be_killed_at_every_call(card: Card, count: Count, scenario: Sce
     _kill_at(card, count, scenario, 1, 1)
 
 
+@pytest.mark.fault(51)
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("seed", range(3))
 def test_run_that_is_killed_again_and_again_loses_nothing(card: Card, count: Count, seed: int) -> None:

@@ -44,12 +44,14 @@ def _sweep(card: Card, count: Count, series: Series, start: int, step: int) -> N
     assert not matrix.found, "\n".join(map(str, matrix.found[:20]))
 
 
+@pytest.mark.fault(1, 2, 3, 4, 6, 7, 8, 9, 10, 19, 30, 31, 39, 46)
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(("series", "start", "step"), _everyday())
 def test_calls_may_fail_in_turn(card: Card, count: Count, series: Series, start: int, step: int) -> None:
     _sweep(card, count, series, start, step)
 
 
+@pytest.mark.fault(1, 2, 3, 4, 6, 7, 8, 9, 10, 19, 30, 31, 39, 46)
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("series", ALL_SERIES, ids=str)
@@ -57,6 +59,7 @@ def test_every_call_may_fail(card: Card, count: Count, series: Series) -> None:
     _sweep(card, count, series, 1, 1)
 
 
+@pytest.mark.fault(30)
 @pytest.mark.parametrize("name", ["folder", "folder with lists"])
 def test_source_that_cannot_be_looked_at_is_refused_with_the_reason(card: Card, name: str) -> None:
     matrix = Matrix()

@@ -144,6 +144,7 @@ def _card_of(scenario: Scenario, card: Card, small_card: Card) -> Card:
     return small_card if scenario is _AT_ONCE else card
 
 
+@pytest.mark.fault(53, 54, 55)
 @pytest.mark.parametrize("scenario", _ALL.values(), ids=_ALL)
 def test_nothing_has_a_good_name_or_is_told_of_before_it_is_durable(
     card: Card, small_card: Card, count: Count, scenario: Scenario
@@ -158,6 +159,7 @@ def test_nothing_has_a_good_name_or_is_told_of_before_it_is_durable(
     assert not problems, "\n".join(problems[:20])
 
 
+@pytest.mark.fault(55)
 def test_each_line_of_a_record_is_durable_before_the_next_one(card: Card) -> None:
     log = _record(card, SCENARIOS["folder"]).log
     made = {each.name: each.target for each in log if each.kind == "create"}
@@ -239,6 +241,7 @@ def _cut_at(card: Card, count: Count, scenario: Scenario, start: int, step: int)
     assert not problems, "\n".join(problems[:20])
 
 
+@pytest.mark.fault(53, 54, 55)
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("scenario", _ALL.values(), ids=_ALL)
 def test_next_run_completes_what_a_power_cut_has_left(
@@ -247,6 +250,7 @@ def test_next_run_completes_what_a_power_cut_has_left(
     _cut_at(_card_of(scenario, card, small_card), count, scenario, list(_ALL).index(scenario.name), _STEP)
 
 
+@pytest.mark.fault(53, 54, 55)
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("scenario", _ALL.values(), ids=_ALL)

@@ -16,6 +16,7 @@ def _tree(folder: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
+@pytest.mark.fault(23, 63, 66, 69)
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -82,6 +83,7 @@ def test_refusal_is_also_told_in_json(tmp_path: Path) -> None:
         assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.fault(69)
 def test_socket_is_refused(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         os.chdir(tmp_path)  # the name of a socket is short
@@ -89,6 +91,7 @@ def test_socket_is_refused(tmp_path: Path) -> None:
         assert run("sock", "a/", cwd=tmp_path).returncode == 2
 
 
+@pytest.mark.fault(37)
 def test_unreadable_source_is_refused(tmp_path: Path) -> None:
     make_file(tmp_path / "s", 10)
     os.chmod(tmp_path / "s", 0)
@@ -126,6 +129,7 @@ def test_too_little_space_is_refused_before_anything_is_written(tmp_path: Path) 
     assert "not enough space: 4.0 MB are needed" in done.stderr
 
 
+@pytest.mark.fault(63)
 def test_bind_mount_of_the_source_is_recognised(tmp_path: Path) -> None:
     needs_namespace()
     data = make_file(tmp_path / "in/s", 1000)
@@ -135,6 +139,7 @@ def test_bind_mount_of_the_source_is_recognised(tmp_path: Path) -> None:
     assert (tmp_path / "in/s").read_bytes() == data
 
 
+@pytest.mark.fault(64)
 def test_overlay_cannot_hide_that_two_folders_are_one(tmp_path: Path) -> None:
     needs_namespace()
     make_file(tmp_path / "lower/s", 1000)

@@ -137,6 +137,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.fault(82, 83, 84)
 @pytest.mark.parametrize("fault", HOSTILE)
 def test_hostile_list_is_refused_in_one_line_and_nothing_outside_is_opened(tmp_path: Path, fault: str) -> None:
     strace = shutil.which("strace")
@@ -158,6 +159,7 @@ def test_hostile_list_is_refused_in_one_line_and_nothing_outside_is_opened(tmp_p
         assert '"a"' not in opened
 
 
+@pytest.mark.fault(82)
 def test_links_are_not_followed_by_the_command(card: Path, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     shutil.move(card / "STILLS", tmp_path / "outside")
@@ -170,6 +172,7 @@ def test_links_are_not_followed_by_the_command(card: Path, tmp_path: Path) -> No
     assert all("symbolic link" in line for line in done.stderr.splitlines())
 
 
+@pytest.mark.fault(48, 50)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signal_ends_it_with_its_code(tmp_path: Path, number: signal.Signals) -> None:
     folder = tmp_path / "CARD"
@@ -188,6 +191,7 @@ def test_signal_ends_it_with_its_code(tmp_path: Path, number: signal.Signals) ->
     assert json.loads(out.splitlines()[-1])["destinations"][0]["state"] == "cancelled"
 
 
+@pytest.mark.fault(37)
 def test_file_without_permission_does_not_stop_the_others(card: Path) -> None:
     if os.geteuid() == 0:
         pytest.skip("root may read everything")
@@ -213,6 +217,7 @@ def test_wrong_arguments_are_a_usage_error(arguments: list[str], tmp_path: Path)
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.fault(84)
 @pytest.mark.slow
 @pytest.mark.timeout(280)
 @pytest.mark.parametrize("per_folder", [1000, 1_000_000])
@@ -239,6 +244,7 @@ def _workers_of(pid: int) -> list[psutil.Process]:
     return found
 
 
+@pytest.mark.fault(51)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
 def test_process_that_is_killed_costs_no_file(tmp_path: Path) -> None:
     folder = tmp_path / "CARD"

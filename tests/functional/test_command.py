@@ -133,6 +133,7 @@ def test_mode_and_times_are_kept_and_special_bits_are_not(tmp_path: Path) -> Non
     assert status.st_mtime_ns == 10**18 + 123_456_789
 
 
+@pytest.mark.fault(78)
 def test_names_of_any_kind_are_copied_and_shown_escaped(tmp_path: Path) -> None:
     name = b"x\n\x1b[31m\xff\xe2\x80\xae" + b"n" * 240
     (tmp_path / os.fsdecode(name)).write_bytes(b"data")

@@ -4,11 +4,14 @@ import os
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.support.command import PROGRAM, events_of, run, start
 from tests.support.files import make_file
 from tests.support.mounts import in_namespace, needs_loop, needs_namespace
 
 
+@pytest.mark.fault(1)
 def test_full_destination_does_not_stop_the_others(tmp_path: Path) -> None:
     needs_namespace()
     make_file(tmp_path / "s", 20_000_000)
@@ -24,6 +27,7 @@ def test_full_destination_does_not_stop_the_others(tmp_path: Path) -> None:
     assert [each["state"] for each in events[-1]["destinations"]] == ["failed", "verified", "verified"]
 
 
+@pytest.mark.fault(20)
 def test_read_only_destination_fails_alone_and_is_refused_alone(tmp_path: Path) -> None:
     needs_namespace()
     make_file(tmp_path / "s", 1000)
@@ -36,6 +40,7 @@ def test_read_only_destination_fails_alone_and_is_refused_alone(tmp_path: Path) 
     assert "(EROFS)" in done.stderr
 
 
+@pytest.mark.fault(27)
 def test_frozen_file_system_costs_the_stall_time_and_the_command_ends(tmp_path: Path) -> None:
     needs_loop()
     make_file(tmp_path / "s", 30_000_000)
@@ -55,6 +60,7 @@ def test_frozen_file_system_costs_the_stall_time_and_the_command_ends(tmp_path: 
     assert done.stderr.count("it hangs: nothing finished for") == 2
 
 
+@pytest.mark.fault(22)
 def test_lazily_unmounted_destination_is_noticed(tmp_path: Path) -> None:
     needs_loop()
     make_file(tmp_path / "s", 20_000_000)
@@ -69,6 +75,7 @@ def test_lazily_unmounted_destination_is_noticed(tmp_path: Path) -> None:
     assert "unmounted or replaced" in done.stderr
 
 
+@pytest.mark.fault(32, 33, 34, 35)
 def test_source_that_grows_or_shrinks_or_is_replaced_fails_everywhere(tmp_path: Path) -> None:
     for change in ("grow", "shrink", "replace", "touch back"):
         source = tmp_path / change
@@ -99,6 +106,7 @@ def _twin(source: Path) -> Path:
     return twin
 
 
+@pytest.mark.fault(56)
 def test_second_run_on_the_same_file_is_refused_and_names_the_first(tmp_path: Path) -> None:
     make_file(tmp_path / "s", 3_000_000)
     first = start("--bwlimit", "2M", "s", "a/", cwd=tmp_path)

@@ -152,6 +152,7 @@ def test_symbolic_links_by_wish(tmp_path: Path, card: Path, way: str) -> None:
     assert ("link: a symbolic link: not copied" in done.stderr) == (way == "skip")
 
 
+@pytest.mark.fault(69)
 def test_special_files_are_left_out_with_a_warning_and_never_waited_for(tmp_path: Path, card: Path) -> None:
     os.mkfifo(card / "pipe")
     done = run("-q", "CARD", "a", cwd=tmp_path)
@@ -160,6 +161,7 @@ def test_special_files_are_left_out_with_a_warning_and_never_waited_for(tmp_path
     assert not (tmp_path / "a/CARD/pipe").exists()
 
 
+@pytest.mark.fault(71)
 def test_attributes_are_kept_and_rights_are_not(tmp_path: Path, card: Path) -> None:
     (card / "zero").chmod(0o4755)
     try:
@@ -235,6 +237,7 @@ def test_quiet_run_says_nothing(tmp_path: Path, card: Path) -> None:
 # -- refusals -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault(65, 66)
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -271,6 +274,7 @@ def test_refused_before_anything_is_written(tmp_path: Path, card: Path, argument
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.fault(57)
 def test_too_little_space_for_all_that_is_missing_is_refused_and_for_what_is_missing_is_enough(tmp_path: Path) -> None:
     needs_namespace()
     make_file(tmp_path / "CARD/one", 3_000_000)
@@ -296,6 +300,7 @@ def _stale(name: str) -> str:
 # -- faults -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault(68)
 def test_conflict_is_named_and_costs_nothing_else(tmp_path: Path, card: Path) -> None:
     make_file(tmp_path / "a/CARD/STILLS/I005.jpg", 20_005, seed=99)
     make_file(tmp_path / "a/CARD/STILLS/I006.jpg", 7)
@@ -314,6 +319,7 @@ def test_conflict_is_named_and_costs_nothing_else(tmp_path: Path, card: Path) ->
     assert not (tmp_path / "a/CARD/STILLS/I006 3.jpg").exists()
 
 
+@pytest.mark.fault(37)
 def test_file_that_cannot_be_read_is_named_and_the_rest_is_complete(tmp_path: Path, card: Path) -> None:
     if os.geteuid() == 0:
         pytest.skip("root reads everything")
@@ -324,6 +330,7 @@ def test_file_that_cannot_be_read_is_named_and_the_rest_is_complete(tmp_path: Pa
     assert len(list((tmp_path / "a/CARD/STILLS").iterdir())) == 40
 
 
+@pytest.mark.fault(48, 50)
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signal_stops_and_the_next_run_goes_on(tmp_path: Path, card: Path, number: int, code: int) -> None:
     process = start("--jobs", "1", "--bwlimit", "6M", "CARD", "a", "b", cwd=tmp_path)
@@ -349,6 +356,7 @@ def test_signal_stops_and_the_next_run_goes_on(tmp_path: Path, card: Path, numbe
     assert "b/CARD/CLIPS/A001.mov" not in places, "what the record holds is not copied, and not even looked at again"
 
 
+@pytest.mark.fault(56)
 def test_second_run_is_refused_and_told_who_is_there_and_may_wait(tmp_path: Path, card: Path) -> None:
     first = start("--bwlimit", "6M", "CARD", "a", cwd=tmp_path)
     until = time.monotonic() + 20
@@ -366,6 +374,7 @@ def test_second_run_is_refused_and_told_who_is_there_and_may_wait(tmp_path: Path
     assert content(tmp_path / "a/CARD") == content(card)
 
 
+@pytest.mark.fault(1)
 def test_destination_that_fills_up_costs_itself_and_no_other(tmp_path: Path) -> None:
     needs_namespace()
     for number in range(60):
@@ -387,6 +396,7 @@ def test_destination_that_fills_up_costs_itself_and_no_other(tmp_path: Path) -> 
     assert content(tmp_path / "a/CARD") == content(tmp_path / "CARD")
 
 
+@pytest.mark.fault(27)
 def test_frozen_destination_is_given_up_and_the_command_ends(tmp_path: Path) -> None:
     needs_loop()
     for number in range(120):
@@ -406,6 +416,7 @@ def test_frozen_destination_is_given_up_and_the_command_ends(tmp_path: Path) -> 
     assert "it hangs: nothing finished for 2 s" in done.stderr
 
 
+@pytest.mark.fault(67)
 def test_case_that_a_destination_ignores_is_refused_before_two_files_become_one(tmp_path: Path) -> None:
     needs_loop()
     if subprocess.run(
@@ -451,7 +462,7 @@ def test_closed_standard_input_of_a_list_is_refused(tmp_path: Path, card: Path) 
         env=environment(),
     )
     assert done.returncode == 2
-    assert done.stderr == "pfndispatchcopy: error: --files-from -: standard input is closed\n"
+    assert done.stderr == "pfndispatchcopy: error: --files-from -: standard input is closed; nothing was written\n"
 
 
 def test_module_and_command_are_the_same_program(tmp_path: Path, card: Path) -> None:

@@ -70,11 +70,13 @@ def _kill_and_resume(tmp_path: Path, moments: int) -> None:
     assert any(0 < count < 2 * len(wanted) for count in found), f"no run was killed in the middle: {found}"
 
 
+@pytest.mark.fault(51)
 @pytest.mark.timeout(120)
 def test_kill_at_random_moments_loses_nothing_and_is_completed_by_the_next_run(tmp_path: Path) -> None:
     _kill_and_resume(tmp_path, moments=5)
 
 
+@pytest.mark.fault(51)
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_kill_at_thirty_random_moments_loses_nothing_and_is_completed_by_the_next_run(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from tests.support.files import make_file, partials
 SLOW = ("--bwlimit", "2M", "-b", "100000")
 
 
+@pytest.mark.fault(48, 50)
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_first_signal_stops_and_leaves_nothing(tmp_path: Path, number: signal.Signals, code: int) -> None:
     make_file(tmp_path / "s", 20_000_000)
@@ -31,6 +33,39 @@ def test_first_signal_stops_and_leaves_nothing(tmp_path: Path, number: signal.Si
     assert run("s", "a/", "b/", cwd=tmp_path).returncode == 0
 
 
+_AT_THE_WORST_MOMENT = """
+import os, signal, sys, types
+import pickle
+import pfndispatchcopy.cli.front as front
+from pfndispatchcopy.cli.main import console
+
+def dumps(request):
+    os.kill(os.getpid(), signal.SIGTERM)  # it hears signals, and the worker has no request yet
+    return pickle.dumps(request)
+
+front.pickle = types.SimpleNamespace(dumps=dumps)
+console()
+"""
+
+
+@pytest.mark.fault(50)
+def test_signal_before_the_worker_knows_what_to_do_is_heard(tmp_path: Path) -> None:
+    make_file(tmp_path / "s", 20_000_000)
+    done = subprocess.run(
+        [sys.executable, "-c", _AT_THE_WORST_MOMENT, *SLOW, "s", "a/"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+        env=environment(),
+    )
+    assert done.returncode == 143, done.stderr
+    assert "SIGTERM: stopping" in done.stderr
+    assert os.listdir(tmp_path) == ["s"]
+
+
+@pytest.mark.fault(48)
 def test_waiting_for_a_silent_stream_is_ended_by_the_first_signal(tmp_path: Path) -> None:
     read_end, write_end = os.pipe()
     try:
@@ -48,6 +83,21 @@ def test_waiting_for_a_silent_stream_is_ended_by_the_first_signal(tmp_path: Path
     assert os.listdir(tmp_path) == []
 
 
+def test_signal_that_timeout_sends_twice_is_one(tmp_path: Path) -> None:
+    make_file(tmp_path / "s", 20_000_000)
+    process = start("--bwlimit", "200K", "-b", "100K", "s", "a/", cwd=tmp_path)
+    _wait_for_partial(tmp_path / "a")
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.02)  # or the system itself would take them for one
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert "SIGINT: stopping at the next chunk" in err
+    assert "stopped at once" not in err
+    assert sorted(os.listdir(tmp_path)) == ["s"]
+
+
+@pytest.mark.fault(49)
 def test_second_signal_ends_at_once_and_names_what_is_left(tmp_path: Path) -> None:
     make_file(tmp_path / "s", 20_000_000)
     process = start(*SLOW, "s", "a/x", cwd=tmp_path)
@@ -63,6 +113,7 @@ def test_second_signal_ends_at_once_and_names_what_is_left(tmp_path: Path) -> No
     assert partials(tmp_path) == []
 
 
+@pytest.mark.fault(51)
 def test_kill_at_any_moment_is_followed_by_a_complete_run(tmp_path: Path) -> None:
     data = make_file(tmp_path / "s", 3_000_000)
     for step in range(8):
@@ -80,6 +131,7 @@ def test_kill_at_any_moment_is_followed_by_a_complete_run(tmp_path: Path) -> Non
             copy.unlink()
 
 
+@pytest.mark.fault(51)
 def test_killed_worker_is_reported_and_not_waited_for(tmp_path: Path) -> None:
     make_file(tmp_path / "s", 20_000_000)
     process = start(*SLOW, "--json", "s", "a/", cwd=tmp_path)
@@ -98,6 +150,7 @@ def test_killed_worker_is_reported_and_not_waited_for(tmp_path: Path) -> None:
     assert partials(tmp_path) == []
 
 
+@pytest.mark.fault(50)
 def test_ignored_hangup_stays_ignored(tmp_path: Path) -> None:
     make_file(tmp_path / "s", 2_000_000)
     process = subprocess.Popen(
@@ -113,6 +166,7 @@ def test_ignored_hangup_stays_ignored(tmp_path: Path) -> None:
     assert process.wait(timeout=20) == 0
 
 
+@pytest.mark.fault(52)
 def test_stopped_process_does_not_count_as_stalled(tmp_path: Path) -> None:
     make_file(tmp_path / "s", 3_000_000)
     process = start(*SLOW, "--stall-timeout", "1", "s", "a/", cwd=tmp_path, start_new_session=True)

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Sequence
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -189,6 +190,7 @@ def test_sum_file_is_read_back_with_any_names(data: st.DataObject, name: str, si
     ]
 
 
+@pytest.mark.fault(82)
 @given(text=st.text() | _PATHS)
 def test_path_is_refused_or_stays_inside(text: str) -> None:
     try:
@@ -244,6 +246,7 @@ def _refusal(read: Callable[[bytes], object], data: bytes) -> str | None:
     return None
 
 
+@pytest.mark.fault(84)
 @settings(deadline=None, max_examples=400)
 @given(data=st.binary(max_size=200) | _PIECES, reader=st.sampled_from(_READERS))
 def test_any_bytes_are_read_or_refused_in_one_line(data: bytes, reader: Callable[[bytes], object]) -> None:
@@ -251,6 +254,7 @@ def test_any_bytes_are_read_or_refused_in_one_line(data: bytes, reader: Callable
     assert message is None or (message == printable(message) and 0 < len(message) < 600)
 
 
+@pytest.mark.fault(84)
 @settings(deadline=None)
 @given(
     files=_sealed_files(("md5", "sha1", "xxh64be")),

@@ -136,6 +136,7 @@ def test_any_single_fault_fails_at_most_its_own_destination(
     assume(rule.fired)
 
 
+@pytest.mark.fault(6, 7, 8, 9, 10, 46)
 @pytest.mark.parametrize("strategy", [Strategy.SINGLE, Strategy.PARALLEL])
 @pytest.mark.parametrize("call", _CALLS)
 def test_every_call_of_a_run_may_fail_in_turn(call: str, strategy: Strategy) -> None:
@@ -148,6 +149,7 @@ def test_every_call_of_a_run_may_fail_in_turn(call: str, strategy: Strategy) -> 
     pytest.fail(f"{call} never stopped failing")
 
 
+@pytest.mark.fault(3, 4, 7)
 @pytest.mark.parametrize("number", _NUMBERS, ids=lambda number: errno.errorcode[number])
 def test_failed_destination_says_why(number: int) -> None:
     with tempfile.TemporaryDirectory(prefix="pfn-test-") as name:
@@ -164,6 +166,7 @@ def test_failed_destination_says_why(number: int) -> None:
         assert "Nothing of it was left behind." in error.message
 
 
+@pytest.mark.fault(40, 43)
 @settings(deadline=None, max_examples=15)
 @given(
     position=st.integers(0, _SIZE - 1),

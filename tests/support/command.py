@@ -24,13 +24,15 @@ def _hear_signals() -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
-def start(*arguments: str | Path, cwd: Path | None = None, **more: Any) -> subprocess.Popen[str]:
+def start(
+    *arguments: str | Path, cwd: Path | None = None, wrapper: Sequence[str] = (), **more: Any
+) -> subprocess.Popen[str]:
     """Start the command; its streams are pipes."""
     more.setdefault("stdin", subprocess.DEVNULL)
     more.setdefault("stdout", subprocess.PIPE)
     more.setdefault("stderr", subprocess.PIPE)
     return subprocess.Popen(
-        [PROGRAM, *map(str, arguments)],
+        [*wrapper, PROGRAM, *map(str, arguments)],
         cwd=cwd,
         text=True,
         preexec_fn=_hear_signals,  # noqa: PLW1509 - nothing but this runs in the child before the command
