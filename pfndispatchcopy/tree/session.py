@@ -941,11 +941,12 @@ class TreeOffload:
         if is_dry:
             state = State.SKIPPED if place.is_alive else State.FAILED
             return TreeDestinationResult(place.label, state, error=place.failure)
+        is_proven = self._options.verify is Verify.DESTINATION and self._is_forced(place)
         return place.tally.result(
             place.label,
             failure=place.failure,
             is_cancelled=self._cancel.is_set(),
-            if_empty=State.VERIFIED if self._options.verify is Verify.DESTINATION else State.COPIED,
+            if_empty=State.VERIFIED if is_proven else State.COPIED,
             started_at=self._started_at,
         )
 

@@ -241,6 +241,13 @@ def test_listed_files_alone_are_copied(trial: TreeTrial) -> None:
     assert trial.names(0) == [f"{CARD}/clip.mov", f"{CARD}/sub/small.txt"]
 
 
+def test_nothing_is_called_verified_where_nothing_is_forced(tmp_path: Path) -> None:
+    trial = TreeTrial(tmp_path, {})
+    result = trial.run(2, no_flush=frozenset({trial.label(0)}))
+    assert [each.state for each in result.destinations] == [State.COPIED, State.VERIFIED]
+    trial.end()
+
+
 def test_empty_card_is_copied(tmp_path: Path) -> None:
     trial = TreeTrial(tmp_path, {})
     (trial.card / "nothing here").mkdir()
