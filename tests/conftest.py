@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.faults_summary import faults_summary
+from tests.support.faults_summary import endings, fault_line, fault_table, faults_summary, merge_record, note_rows
 from tests.support.faulty_system import FaultySystem
 from tests.support.files import partials
 
@@ -45,10 +45,33 @@ def _descriptors() -> dict[int, str]:
     return found
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say how many faults were injected."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("faults")
+    group.addoption("--fault-table", action="store_true", help="print what came of each row of the catalogue of faults")
+    group.addoption(
+        "--fault-record",
+        type=Path,
+        metavar="FILE",
+        help="add what came of the tests of faults to FILE; the table is then of all that is in it",
+    )
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    note_rows(item)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say how many faults were injected, and what came of them."""
     for line in faults_summary(terminalreporter):
         terminalreporter.write_line(f"faults: {line}")
+    ends = endings(report for reports in terminalreporter.stats.values() for report in reports)
+    if record := config.getoption("--fault-record"):
+        ends = merge_record(record, ends)
+    if config.getoption("--fault-table"):
+        for line in fault_table(ends):
+            terminalreporter.write_line(line)
+    if ends:
+        terminalreporter.write_line(f"faults: {fault_line(ends)}")
 
 
 @pytest.fixture
