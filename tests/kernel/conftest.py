@@ -9,10 +9,14 @@ from tests.kernel.namespace import private_namespace
 from tests.kernel.runs import Begin, Running
 from tests.kernel.volumes import Volumes
 
+_PATIENCE_S = 180
+
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """All tests of this folder take no part in the everyday run."""
+    """All tests of this folder take no part in the everyday run, and have the time that a mount may take."""
     item.add_marker(pytest.mark.kernel)
+    if item.get_closest_marker("timeout") is None:
+        item.add_marker(pytest.mark.timeout(_PATIENCE_S))
 
 
 @pytest.fixture
