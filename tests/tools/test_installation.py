@@ -61,7 +61,7 @@ def _require_manual(prefix: Path) -> None:
     assert (prefix / "share/fish/vendor_completions.d/pfndispatchcopy.fish").exists()
 
 
-@pytest.mark.parametrize("pattern", ["*.whl", "*.tar.gz"])
+@pytest.mark.parametrize("pattern", ["*.whl", pytest.param("*.tar.gz", marks=pytest.mark.slow)])
 def test_pip_installs_it_into_a_fresh_environment(built: Path, tmp_path: Path, pattern: str) -> None:
     (archive,) = built.glob(pattern)
     _run(sys.executable, "-m", "venv", "env", cwd=tmp_path)
@@ -70,6 +70,7 @@ def test_pip_installs_it_into_a_fresh_environment(built: Path, tmp_path: Path, p
     _require_manual(tmp_path / "env")
 
 
+@pytest.mark.slow
 def test_pipx_installs_it_from_the_project(tmp_path: Path) -> None:
     _run(sys.executable, "-m", "venv", "env", cwd=tmp_path)
     try:

@@ -147,6 +147,7 @@ def test_hostile_names_do_nothing_and_are_shown_harmless(page: Page, tmp_path: P
     assert page.requests == [path.as_uri()]
 
 
+@pytest.mark.slow
 def test_hundred_thousand_files_open_in_less_than_three_seconds(page: Page, tmp_path: Path) -> None:
     path = many_files(100_000).write(tmp_path / "report.html")
     page.complaints.clear()
