@@ -43,8 +43,9 @@ test-tools: $(DEV) ## hash lists against the reference tools, installed into .ve
 test-cluster: $(DEV) ## folders by Dask, MPI and loky, installed into .venv-cluster
 	@$(BIN)/python -m pytest -n 1 -m 'cluster and not slow'
 
+# Most of these wait for something that hangs: more of them at once than there are processors.
 test-kernels: $(DEV) ## faults of real file systems, with what this machine has for them; installs nothing
-	@$(BIN)/python -m pytest -n auto --dist worksteal -m 'kernel and not slow' --fault-table
+	@$(BIN)/python -m pytest -n 4 --dist worksteal -m 'kernel and not slow' --fault-table
 
 faults: $(DEV) ## every fault of the catalogue, every test of it, and the table; as root, installs what that needs
 	@packages=$$(sed 's/#.*//' tests/kernel/packages.txt); \

@@ -287,7 +287,14 @@ def _meddle(
 
 
 def _signal(process: "subprocess.Popen[bytes]", fault: Fault, which: float) -> None:
+    """Send a signal, unless the command has ended: its number may be that of another process by then.
+
+    Raises:
+        ProcessLookupError: it has.
+    """
     number = _SIGNALS[fault.kind]
+    if process.poll() is not None:
+        raise ProcessLookupError
     match fault.kind:
         case Where.KILL_GROUP:
             os.killpg(process.pid, number)
@@ -299,11 +306,11 @@ def _signal(process: "subprocess.Popen[bytes]", fault: Fault, which: float) -> N
             time.sleep(_STOPPED_S)
             os.killpg(process.pid, signal.SIGCONT)
         case Where.TWICE:
-            os.kill(process.pid, number)
+            process.send_signal(number)
             time.sleep(which * 0.05)
-            os.kill(process.pid, number)
+            process.send_signal(number)
         case _:
-            os.kill(process.pid, number)
+            process.send_signal(number)
 
 
 def _members(group: int) -> Iterator[int]:
