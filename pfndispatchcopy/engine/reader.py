@@ -30,8 +30,8 @@ def fan_out(
     """Read the source to its end; every chunk goes to all queues and into the fast digests.
 
     The queues are closed in any case: with no cause when the source was read whole and unchanged, and
-    otherwise with what went wrong. Hashing comes after the chunk was handed on, so that the writers
-    work meanwhile.
+    otherwise with what went wrong. A chunk is handed on when its digest was taken: memory that changes later is found
+    by every destination that has written it, and the writers have the chunk before to work at meanwhile.
 
     Args:
         source: open, at its beginning.
@@ -66,9 +66,9 @@ def fan_out(
                 break
             chunk = pool.chunk(sequence, buffer, length)
             sequence += 1
+            calculator.update(chunk.data)
             for queue in queues:
                 queue.put(chunk)
-            calculator.update(chunk.data)
             chunk.release()
             if expect_size is not None and source.position > expect_size:
                 break

@@ -258,3 +258,21 @@ def test_second_pass_is_for_those_alone_that_need_it(trial: Trial, pools: list[_
     right = HashCalculator(["sha256", "xxh3"])
     right.update(trial.data)
     assert result.hashes == right.hexdigests()
+
+
+@pytest.mark.fault(43)
+def test_memory_that_changes_after_the_reading_is_found_on_every_destination(
+    trial: Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put, spoiled = chunks.ChunkQueue.put, []
+
+    def spoiling(queue: chunks.ChunkQueue, chunk: ChunkData) -> None:
+        if not spoiled:
+            spoiled.append(chunk.sequence)
+            chunk.data[0] ^= 1
+        put(queue, chunk)
+
+    monkeypatch.setattr(chunks.ChunkQueue, "put", spoiling)
+    result = trial.run()
+    assert spoiled == [0]
+    assert [each.state for each in result.destinations] == [State.MISMATCH] * 3
