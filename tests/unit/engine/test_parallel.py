@@ -264,7 +264,8 @@ def test_second_pass_is_for_those_alone_that_need_it(trial: Trial, pools: list[_
 def test_memory_that_changes_after_the_reading_is_found_on_every_destination(
     trial: Trial, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put, spoiled = chunks.ChunkQueue.put, []
+    put = chunks.ChunkQueue.put
+    spoiled: list[int] = []
 
     def spoiling(queue: chunks.ChunkQueue, chunk: ChunkData) -> None:
         if not spoiled:
