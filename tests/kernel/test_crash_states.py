@@ -339,6 +339,8 @@ def test_whatever_a_power_cut_leaves_is_true_and_the_next_run_completes_it(
     assert not problems, "\n".join(problems[:20])
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("kind", _KINDS)
 def test_copies_that_are_not_flushed_are_found_wanting(kind: str, private_mounts: None) -> None:
     """The record bites: without a flush the copies are gone that the command has called complete."""
@@ -348,6 +350,8 @@ def test_copies_that_are_not_flushed_are_found_wanting(kind: str, private_mounts
     assert any("is not there" in problem for problem in problems)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_names_that_are_there_before_their_bytes_are_found(private_mounts: None) -> None:
     """So does this: on a file system without a journal, a name comes before its bytes, or they before it."""
     with _recorded("ext2", "card with lists", flushes=False) as trial:
