@@ -34,7 +34,7 @@ offload: $(RUN) ## copy your own files: make offload SRC=card DEST="/mnt/a /mnt/
 	@test -n "$(SRC)" && test -n "$(DEST)" || { echo 'usage: make offload SRC=path DEST="folder folder ..."' >&2; exit 2; }
 	@$(BIN)/pfndispatchcopy "$(SRC)" $(DEST)
 
-test: $(DEV) ## the test suite (under five minutes)
+test: $(DEV) ## the test suite (eight minutes on two processors)
 	@$(BIN)/python -m pytest -n auto --dist worksteal
 
 test-tools: $(DEV) ## hash lists against the reference tools, installed into .venv-mhl

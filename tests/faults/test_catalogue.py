@@ -133,7 +133,7 @@ def test_six(): ...
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("processes", ["0", "1"])
+@pytest.mark.parametrize("processes", [pytest.param("0", marks=pytest.mark.slow), "1"])
 def test_session_ends_with_the_table(tmp_path: Path, processes: str) -> None:
     (tmp_path / "test_a.py").write_text(_SESSION)
     record = tmp_path / "record.json"

@@ -73,7 +73,7 @@ def _kill_and_resume(tmp_path: Path, moments: int) -> None:
 @pytest.mark.fault(51)
 @pytest.mark.timeout(120)
 def test_kill_at_random_moments_loses_nothing_and_is_completed_by_the_next_run(tmp_path: Path) -> None:
-    _kill_and_resume(tmp_path, moments=5)
+    _kill_and_resume(tmp_path, moments=3)
 
 
 @pytest.mark.fault(51)
