@@ -43,9 +43,11 @@ test-tools: $(DEV) ## hash lists against the reference tools, installed into .ve
 test-cluster: $(DEV) ## folders by Dask, MPI and loky, installed into .venv-cluster
 	@$(BIN)/python -m pytest -n 1 -m 'cluster and not slow'
 
-# Most of these wait for something that hangs: more of them at once than there are processors.
+# Volumes, loop devices and the time that a hang may take are shared by all that runs at once: what fails has to fail
+# a second time, by itself.
 test-kernels: $(DEV) ## faults of real file systems, with what this machine has for them; installs nothing
-	@$(BIN)/python -m pytest -n 4 --dist worksteal -m 'kernel and not slow' --fault-table
+	@$(BIN)/python -m pytest -n auto --dist worksteal -m 'kernel and not slow' --fault-table || \
+		$(BIN)/python -m pytest -m 'kernel and not slow' --last-failed
 
 faults: $(DEV) ## every fault of the catalogue, every test of it, and the table; as root, installs what that needs
 	@packages=$$(sed 's/#.*//' tests/kernel/packages.txt); \
