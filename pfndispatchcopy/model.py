@@ -67,6 +67,11 @@ class ReadBack(StrEnum):
     CACHED = "cached"
     NONE = "none"
 
+    @property
+    def is_proof(self) -> bool:
+        """Whether the medium itself was read, so that what was equal counts as verified."""
+        return self in (ReadBack.DIRECT, ReadBack.EVICTED, ReadBack.MEMORY)
+
 
 class Strategy(StrEnum):
     """The path that the data takes."""

@@ -761,7 +761,7 @@ class Batch:
         way = pending.way
         outcome = target.good.get((way, pending.is_existing))
         if outcome is None:
-            is_verified = target.is_forced and way in (ReadBack.DIRECT, ReadBack.EVICTED, ReadBack.MEMORY)
+            is_verified = target.is_forced and way.is_proof
             state = State.VERIFIED if is_verified else State.COPIED
             outcome = Outcome(target.number, State.IDENTICAL if pending.is_existing else state, way)
             target.good[way, pending.is_existing] = outcome

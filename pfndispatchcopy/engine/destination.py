@@ -371,8 +371,7 @@ class DestinationCopy:
 
     def _settle_written(self) -> None:
         notice = self._cached_notice()
-        is_verified = self._read_back in (ReadBack.DIRECT, ReadBack.EVICTED, ReadBack.MEMORY)
-        state = State.VERIFIED if is_verified and self.target.is_forced else State.COPIED
+        state = State.VERIFIED if self._read_back.is_proof and self.target.is_forced else State.COPIED
         self._settle(state, notice)
 
     # -- an existing file of the same size --------------------------------------------------------------

@@ -38,7 +38,6 @@ _OPEN_FOLDERS = 64
 # exFAT counts time in these steps, FAT and HFS+ in coarser ones, of two seconds at the most.
 _COARSE_NS = 10_000_000
 _COARSEST_NS = 2_000_000_000
-_FROM_THE_MEDIUM = frozenset({ReadBack.DIRECT, ReadBack.EVICTED, ReadBack.MEMORY})
 
 
 class Undertaking(NamedTuple):
@@ -265,7 +264,7 @@ def _is_enough(proof: Proof, options: CopyOptions) -> bool:
     if proof.hashes != options.hashes:
         return False
     if options.verify is Verify.DESTINATION:
-        return proof.read_back in _FROM_THE_MEDIUM
+        return proof.read_back.is_proof
     is_by_time = proof.state is State.IDENTICAL and proof.read_back is ReadBack.NONE
     return options.quick_check or not is_by_time
 

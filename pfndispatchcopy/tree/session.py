@@ -40,7 +40,6 @@ from pfndispatchcopy.model import (
     Identity,
     Notice,
     Phase,
-    ReadBack,
     State,
     Strategy,
     Symlinks,
@@ -660,9 +659,10 @@ class TreeOffload:
         def as_copied(outcome: Outcome) -> Outcome:
             if outcome.number not in fresh or outcome.state is not State.IDENTICAL:
                 return outcome
-            is_forced = self._is_forced(self._places.all[outcome.number])
-            is_proven = self._options.verify is Verify.DESTINATION and outcome.read_back is not ReadBack.CACHED
-            return outcome._replace(state=State.VERIFIED if is_forced and is_proven else State.COPIED)
+            if self._options.verify is not Verify.DESTINATION or not self._is_forced(self._places.all[outcome.number]):
+                return outcome._replace(state=State.COPIED)
+            # By size and time alone (--quick-check), or out of the cache, nothing is proven of it now.
+            return outcome._replace(state=State.VERIFIED) if outcome.read_back.is_proof else outcome
 
         return report._replace(
             settled=tuple(each._replace(outcome=as_copied(each.outcome)) for each in report.settled),

@@ -7,6 +7,7 @@ import signal
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import BrokenExecutor, Future
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -26,6 +27,7 @@ from pfndispatchcopy.events import (
     ProgressEvent,
     WarningEvent,
 )
+from pfndispatchcopy.executors import SerialExecutor
 from pfndispatchcopy.fileio.names import journal_name, temporary_stem
 from pfndispatchcopy.fileio.system import FolderHandle
 from pfndispatchcopy.model import Conflict, Phase, ReadBack, Strategy, Verify, VerifySource
@@ -1165,3 +1167,38 @@ def test_rules_are_told_from_each_other() -> None:
     kill = _Kill("", "", lambda real: None, nth=2)
     assert isinstance(kill, Rule)
     assert [kill.takes("write", ""), kill.takes("read", "x"), kill.takes("read", "x")] == [False, True, False]
+
+
+class _LosingAnswers(SerialExecutor):
+    """Does every job, and loses what the first one came to, as a worker does that is killed a moment later."""
+
+    def __init__(self) -> None:
+        self.lost = 0
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        future = super().submit(fn, *args, **kwargs)
+        if future.result().report is not None and not self.lost:
+            self.lost += 1
+            future = Future()
+            future.set_exception(BrokenExecutor("killed"))
+        return future
+
+
+@pytest.mark.fault(51)
+@pytest.mark.parametrize(
+    ("options", "state"),
+    [
+        ({}, State.VERIFIED),
+        ({"verify": Verify.NONE}, State.COPIED),
+        ({"quick_check": True}, State.IDENTICAL),  # by size and time: nothing has been read, so nothing is proven
+    ],
+)
+def test_copy_of_a_lost_job_is_told_as_copied_but_never_verified_without_reading_it(
+    options: dict[str, Any], state: State, trial: TreeTrial
+) -> None:
+    executor = _LosingAnswers()
+    result = trial.run(1, executor=executor, strategy=Strategy.BATCH, **options)
+    assert executor.lost == 1
+    assert result.exit_code == 0
+    assert {trial.states(name)[0] for name in ("clip.mov", "sub/small.txt")} == {state}
+    trial.require_copied(0)
