@@ -29,8 +29,8 @@ _WORKER_PATIENCE_S = 2.0
 # After a signal, how long the reader of a stream may take.
 _READER_PATIENCE_S = 2.0
 _READER_POLL_S = 0.1
-# Nobody presses Ctrl-C twice within so many seconds.
-_SAME_SIGNAL_S = 0.2
+# timeout(1) sends a signal twice within microseconds; who means it twice, even a script, takes longer than this.
+_SAME_SIGNAL_S = 0.1
 _INTERNAL = frozenset({"partial", "left_out", "end", "crash", "amended", "sample", "volumes"})
 
 

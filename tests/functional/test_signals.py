@@ -88,7 +88,7 @@ def test_signal_that_timeout_sends_twice_is_one(tmp_path: Path) -> None:
     process = start("--bwlimit", "200K", "-b", "100K", "s", "a/", cwd=tmp_path)
     _wait_for_partial(tmp_path / "a")
     process.send_signal(signal.SIGINT)
-    time.sleep(0.02)  # or the system itself would take them for one
+    time.sleep(0.005)  # or the system itself would take them for one
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=10)
     assert process.returncode == 130
