@@ -1,10 +1,12 @@
-"""Paths of any bytes as fields of JSON, which holds only text."""
+"""Paths of any bytes, and notices about them, as fields of JSON, which holds only text."""
 
 import base64
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["exact_path", "path_fields"]
+from pfndispatchcopy.model import Notice
+
+__all__ = ["exact_path", "notice_fields", "path_fields"]
 
 
 def path_fields(path: str, key: str = "path") -> dict[str, str]:
@@ -23,3 +25,15 @@ def exact_path(fields: Mapping[str, Any], key: str = "path") -> str:
     if encoded is None:
         return str(fields[key])
     return base64.b64decode(encoded).decode("utf-8", "surrogateescape")
+
+
+def notice_fields(notice: Notice) -> dict[str, Any]:
+    """The fields of a warning or an error."""
+    where = path_fields(notice.destination, "destination") if notice.destination else {"destination": None}
+    return {
+        "message": notice.message,
+        **path_fields(notice.path),
+        "operation": notice.operation,
+        "errno": notice.errno,
+        **where,
+    }

@@ -18,8 +18,8 @@ from pfndispatchcopy.events import (
     ProgressEvent,
     WarningEvent,
 )
-from pfndispatchcopy.exact_paths import exact_path, path_fields
-from pfndispatchcopy.model import CheckResult, CopyResult, DestinationResult, Notice, Phase, State, TreeResult
+from pfndispatchcopy.exact_paths import exact_path, notice_fields, path_fields
+from pfndispatchcopy.model import CheckResult, CopyResult, DestinationResult, Phase, State, TreeResult
 
 __all__ = [
     "AMENDED",
@@ -120,18 +120,6 @@ def report_fields(event: Event) -> tuple[str, dict[str, Any]] | None:
             return SAMPLE, {"copied": copied, "verified": verified, "states": states}
         case _:
             return None
-
-
-def notice_fields(notice: Notice) -> dict[str, Any]:
-    """The fields of a warning or an error."""
-    where = path_fields(notice.destination, "destination") if notice.destination else {"destination": None}
-    return {
-        "message": notice.message,
-        **path_fields(notice.path),
-        "operation": notice.operation,
-        "errno": notice.errno,
-        **where,
-    }
 
 
 def _file_on_destination(result: DestinationResult) -> dict[str, Any]:

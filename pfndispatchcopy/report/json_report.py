@@ -4,8 +4,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from pfndispatchcopy.exact_paths import path_fields
-from pfndispatchcopy.model import Notice
+from pfndispatchcopy.exact_paths import notice_fields, path_fields
 from pfndispatchcopy.report.contents import Contents, Place, Row
 from pfndispatchcopy.report.throughput import measure
 from pfndispatchcopy.report.verdict import judge
@@ -37,8 +36,8 @@ def json_report(contents: Contents) -> Iterator[bytes]:
         "throughput": _throughput(contents),
     }
     yield _dump(head)[:-1].encode("ascii")
-    yield from _list("warnings", (_notice(each) for each in contents.told("warning")))
-    yield from _list("errors", (_notice(each) for each in contents.told("error")))
+    yield from _list("warnings", (notice_fields(each) for each in contents.told("warning")))
+    yield from _list("errors", (notice_fields(each) for each in contents.told("error")))
     left_out = ({**path_fields(path), "reason": reason} for path, reason in contents.all_left_out())
     yield from _list("left_out", left_out)
     yield from _list("files", (_row(row) for row in contents.rows()))
@@ -104,17 +103,6 @@ def _throughput(contents: Contents) -> dict[str, Any] | None:
         "begins_s": round(found.begins_s, 3),
         "copied": [[round(rate) for rate in curve.rates] for curve in found.copied],
         "read_back": [[round(rate) for rate in curve.rates] for curve in found.verified],
-    }
-
-
-def _notice(notice: Notice) -> dict[str, Any]:
-    where = {"destination": None} if notice.destination is None else path_fields(notice.destination, "destination")
-    return {
-        "message": notice.message,
-        **path_fields(notice.path),
-        "operation": notice.operation,
-        "errno": notice.errno,
-        **where,
     }
 
 

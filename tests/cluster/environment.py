@@ -1,12 +1,10 @@
 """An environment with Dask, mpi4py and loky, beside the project's; and the processes of a cluster on this machine."""
 
-import fcntl
 import json
 import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 import tomllib
@@ -14,21 +12,18 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["DaskCluster", "Environment", "NotInstallableError", "install"]
+from tests.support.environments import make_environment
+
+__all__ = ["DaskCluster", "Environment", "install"]
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / ".venv-cluster"
 # Beside what the project's extras ask for: a pool that is made like those of the library, and an MPI for mpi4py.
 _MORE = ("loky>=3.4", "openmpi>=5; sys_platform == 'linux'")
-_INSTALLING_S = 280
 _PATIENCE_S = 40
 _PRELOAD = Path(__file__).with_name("preload_log.py")
 # How long a scheduler waits for a sign of a worker that is connected and says nothing.
 _WORKER_TTL = "4s"
-
-
-class NotInstallableError(Exception):
-    """The environment cannot be had here; the message says why."""
 
 
 class Environment:
@@ -73,44 +68,13 @@ def install(folder: Path = FOLDER) -> Environment:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     wanted = [*project["dependencies"], *extras["dask"], *extras["mpi"], *_MORE]
-    marker = folder / ".installed"
-    state = f"{wanted}\n{sys.version}\n{folder}\n"
-    here = os.open(Path(__file__).parent, os.O_RDONLY)
-    try:
-        fcntl.flock(here, fcntl.LOCK_EX)  # several runs of the tests at once make it once
-        if not (marker.exists() and marker.read_text() == state):
-            shutil.rmtree(folder, ignore_errors=True)
-            _do([sys.executable, "-m", "venv", "--without-pip", str(folder)])
-            python = str(folder / "bin" / "python")
-            pip = [sys.executable, "-m", "pip", "--python", python, "--disable-pip-version-check"]
-            _do([*pip, "install", "--quiet", "--retries", "1", "--timeout", "20", *wanted])
-            (packages,) = folder.glob("lib/python3*/site-packages")
-            (packages / "checkout.pth").write_text(f"{ROOT}\n")
-            marker.write_text(state)
-    finally:
-        os.close(here)
+
+    def see_checkout() -> None:
+        (packages,) = folder.glob("lib/python3*/site-packages")
+        (packages / "checkout.pth").write_text(f"{ROOT}\n")
+
+    make_environment(folder, wanted, see_checkout)
     return Environment(folder)
-
-
-def _do(command: list[str]) -> None:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
-    try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            encoding="utf-8",
-            errors="replace",
-            timeout=_INSTALLING_S,
-            check=False,
-            env=environment,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise NotInstallableError(str(error)) from error
-    if done.returncode != 0:
-        said = done.stdout.strip().splitlines() or ["it said nothing"]
-        raise NotInstallableError(said[-1])
 
 
 class DaskCluster:

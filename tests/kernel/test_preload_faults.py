@@ -1,5 +1,6 @@
 """The command with calls of the C library that fail on one of three destinations, or on the source."""
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -39,7 +40,8 @@ def _require_failed_alone(offload: Offload, done: Ended, operation: str, name: s
     assert (error["operation"], error["errno"]) == (operation, name)
     offload.require_others_complete(done)
     offload.require_only_true_names()
-    assert offload.clip not in offload.finals(0)
+    # Several files are on their way at once: which of them meets a fault that comes once is not known before.
+    assert os.path.relpath(error["path"], offload.bad) not in offload.finals(0)
     assert [each for each in offload.temporary(0) if not each.endswith(".journal.partial")] == []
     offload.require_next_run_completes()
 

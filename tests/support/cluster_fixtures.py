@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.cluster.environment import DaskCluster, Environment, NotInstallableError, install
+from tests.cluster.environment import DaskCluster, Environment, install
+from tests.support.environments import NotInstallableError
 
 __all__ = ["cluster_environment", "dask_cluster"]
 

@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-from tests.tools.suite import MhlSuite, NotInstallableError, install
+from tests.support.environments import NotInstallableError
+from tests.tools.suite import MhlSuite, install
 
 # Whichever test comes first waits until they are installed.
 _WITH_INSTALLING_S = 300

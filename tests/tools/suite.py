@@ -1,21 +1,18 @@
 """The published MHL tools, in an environment of their own beside the project's."""
 
-import fcntl
 import json
-import os
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Answer", "MhlSuite", "NotInstallableError", "install"]
+from tests.support.environments import foreign_variables, make_environment
+
+__all__ = ["Answer", "MhlSuite", "install"]
 
 # ascmhl brings a top-level package `tests`, so these tools cannot live in the project's own environment.
 REQUIREMENTS = ("mhl-suite==1.3.1", "ascmhl==1.2")
 FOLDER = Path(__file__).parents[2] / ".venv-mhl"
 _PATIENCE_S = 50
-_INSTALLING_S = 240
 
 # Many commands in one process: each alone takes 0.4 s to import what it needs, and asks the network for updates.
 _ASCMHL = """
@@ -37,10 +34,6 @@ import json, sys
 from ascmhl.hasher import multiple_format_hash_file
 print(json.dumps(multiple_format_hash_file(sys.argv[1], sys.argv[2:])))
 """
-
-
-class NotInstallableError(Exception):
-    """The tools cannot be had here; the message says why."""
 
 
 class Answer(NamedTuple):
@@ -98,7 +91,7 @@ class MhlSuite:
             encoding="utf-8",
             timeout=_PATIENCE_S,
             check=False,
-            env={**_environment(), "LC_ALL": "C.UTF-8", "PYTHONUTF8": "1", "TZ": "UTC"},
+            env={**foreign_variables(), "LC_ALL": "C.UTF-8", "PYTHONUTF8": "1", "TZ": "UTC"},
         )
 
 
@@ -108,46 +101,5 @@ def install(folder: Path = FOLDER) -> MhlSuite:
     Raises:
         NotInstallableError: it cannot be made, for want of a network for instance.
     """
-    marker = folder / ".installed"
-    state = f"{REQUIREMENTS}\n{sys.version}\n{folder}\n"
-    here = os.open(Path(__file__).parent, os.O_RDONLY)
-    try:
-        fcntl.flock(here, fcntl.LOCK_EX)  # several runs of the tests at once make it once
-        if not (marker.exists() and marker.read_text() == state):
-            _install(folder)
-            marker.write_text(state)
-    finally:
-        os.close(here)
+    make_environment(folder, REQUIREMENTS)
     return MhlSuite(folder)
-
-
-def _install(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    _do([sys.executable, "-m", "venv", "--without-pip", str(folder)])  # to unpack a second pip takes longest of all
-    pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"), "--disable-pip-version-check"]
-    _do([*pip, "install", "--quiet", "--retries", "1", "--timeout", "20", *REQUIREMENTS])
-
-
-def _do(command: list[str]) -> None:
-    try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            encoding="utf-8",
-            errors="replace",
-            timeout=_INSTALLING_S,
-            check=False,
-            env=_environment(),
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise NotInstallableError(str(error)) from error
-    if done.returncode != 0:
-        said = done.stdout.strip().splitlines() or ["it said nothing"]
-        raise NotInstallableError(f"{REQUIREMENTS[0]}: {said[-1]}")
-
-
-def _environment() -> dict[str, str]:
-    """An environment in which another Python finds its own packages, and not those of the tests."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
