@@ -1,5 +1,6 @@
 """The entry of the command."""
 
+import errno
 import os
 import signal
 import sys
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from pfndispatchcopy.cli.processes import WorkerProcess
 
 __all__ = ["console", "main"]
+
+_LACKING = frozenset({errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EAGAIN})
 
 
 def console() -> NoReturn:
@@ -126,7 +129,8 @@ def _refuse(error: Exception, *, is_json: bool, is_check: bool) -> int:
 def _break_down(error: Exception) -> int:
     """Say that the command itself cannot go on; with the trace, unless the system lacks what it needs to begin."""
     lines = [f"pfndispatchcopy: internal error: {error!r}"]
-    if isinstance(error, MemoryError | ImportError | OSError):
+    # What is missing here may be a module's file that could not be opened any more.
+    if isinstance(error, MemoryError | ImportError) or getattr(error, "errno", None) in _LACKING:
         lines = [f"pfndispatchcopy: error: there is not enough memory, or too few files may be open: {error}"]
     else:
         import traceback  # noqa: PLC0415 - 5 ms that no good run needs

@@ -29,6 +29,7 @@ from pfndispatchcopy.printable import printable
 __all__ = ["History", "Known", "read_histories", "read_history"]
 
 _BLOCK = 1 << 20
+_OPEN_FOLDERS = 64
 # A chain has two short elements for each generation.
 _LONGEST_CHAIN = 64 << 20
 
@@ -139,7 +140,7 @@ def read_histories(
     found: dict[str, History] = {}
     try:
         for path in folders:
-            opened.trim(64, keep=path)
+            opened.trim(_OPEN_FOLDERS, keep=path)
             beat()
             where = f"{path}/{ASC_FOLDER}" if path else ASC_FOLDER
             try:
