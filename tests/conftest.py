@@ -1,5 +1,6 @@
 """Every test is checked for what it leaves behind: threads, descriptors, temporary names."""
 
+import compileall
 import os
 import threading
 import time
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import pfndispatchcopy
 from tests.support.faults_summary import endings, fault_line, fault_table, faults_summary, merge_record, note_rows
 from tests.support.faulty_system import FaultySystem
 from tests.support.files import partials
@@ -54,6 +56,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="FILE",
         help="add what came of the tests of faults to FILE; the table is then of all that is in it",
     )
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Compile the package: a command that may write no large file would leave a torn one in its cache."""
+    if not hasattr(session.config, "workerinput"):
+        compileall.compile_dir(str(Path(pfndispatchcopy.__file__).parent), quiet=2)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
